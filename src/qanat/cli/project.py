@@ -1,0 +1,134 @@
+"""Reads a project folder: qanat.yaml, the environment that it names, and the *.sql files.
+
+Decides nothing: what the file may say is checked by `qanat.model.project`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import yaml
+
+from qanat.errors import ConfigError
+from qanat.model import project as model
+
+if TYPE_CHECKING:
+    from qanat.sql.plan import Program
+
+CONFIG = "qanat.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A project as it lies on disk. `data`: the folder of the log, `.qanat` in the project unless said otherwise."""
+
+    path: Path
+    project: model.Project
+    scripts: tuple[Path, ...]
+    data: Path
+
+    @property
+    def log_url(self) -> str:
+        """The URL of the project's log."""
+        return log_url(self.data)
+
+
+def log_url(data: Path) -> str:
+    """The URL of the log that lies in the folder `data`."""
+    return f"sqlite:///{(data / 'log.db').absolute()}"
+
+
+def open_folder(path: Path, data: Path | None = None) -> Folder:
+    """Read the project in `path`. Raises `ConfigError` where there is no such folder or qanat.yaml is wrong."""
+    if not path.is_dir():
+        what = "is a file, not a project folder" if path.exists() else "does not exist"
+        raise ConfigError(f"{path} {what}", hint=f"make a project: qanat init {path if not path.exists() else 'DIR'}")
+    config = path / CONFIG
+    project = read_config(config) if config.exists() else model.Project()
+    return Folder(path, project, tuple(sorted(path.glob("*.sql"))), data or path / ".qanat")
+
+
+def read_config(path: Path) -> model.Project:
+    """The project that the file declares, with passwords taken from the environment where it says so."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = _lines(node, str(path))
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from error
+    project = model.validate(raw, str(path), lambda place: _nearest(lines, place))
+    users = tuple(_resolve(user, path) for user in project.users)
+    return msgspec.structs.replace(project, users=users)
+
+
+def compile_folder(folder: Folder, params: Mapping[str, str]) -> Program:
+    """Compile all *.sql of the project, with the parameters of qanat.yaml and, before those, of the command line."""
+    from qanat.sql import compile_files
+
+    if not folder.scripts:
+        raise ConfigError(
+            f"no *.sql in {folder.path}",
+            hint=f"a project needs at least one CREATE TABLE; see a working one: qanat init {folder.path}",
+        )
+    declared = {name: _text(value) for name, value in folder.project.parameters.items()}
+    return compile_files(folder.scripts, params={**declared, **params})
+
+
+def parse_params(pairs: list[str]) -> dict[str, str]:
+    """`NAME=VALUE` arguments as a mapping."""
+    params = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--param {pair!r} is not NAME=VALUE", hint="for example --param WINDOW=15")
+        params[name] = value
+    return params
+
+
+def _text(value: str | int | float | bool) -> str:
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    return str(value)
+
+
+def _resolve(user: model.User, path: Path) -> model.User:
+    if user.password_env is None:
+        return user
+    password = os.environ.get(user.password_env)
+    if not password:
+        raise ConfigError(
+            f"{path}: the password of user {user.name!r} is expected in the environment variable {user.password_env}",
+            hint=f"export {user.password_env}=...",
+        )
+    return msgspec.structs.replace(user, password=password, password_env=None)
+
+
+def _nearest(lines: Mapping[model.Path, int], place: model.Path) -> int | None:
+    """The line of the key, or of the closest thing around it that stands in the file."""
+    while place and place not in lines:
+        place = place[:-1]
+    return lines.get(place)
+
+
+def _lines(node: yaml.Node | None, source: str, path: model.Path = ()) -> dict[model.Path, int]:
+    """Line of every key and list item. Refuses a key that stands twice: YAML would quietly take the last."""
+    found: dict[model.Path, int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*path, str(key.value))
+            line = key.start_mark.line + 1
+            if place in found:
+                raise ConfigError(f"{source}:{line}: {key.value!r} stands here for the second time")
+            found[place] = line
+            found |= _lines(value, source, place)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            found[(*path, number)] = item.start_mark.line + 1
+            found |= _lines(item, source, (*path, number))
+    return found

@@ -1,0 +1,235 @@
+"""What a project folder declares around its SQL: the content of qanat.yaml, checked.
+
+No I/O; `qanat.cli.project` reads the file. Every setting has a default, so an empty file and no file mean the same.
+Durations are written `500 ms`, `30 s`, `5 min`, `12 h`, `7 d`; sizes `800 kB`, `512 MiB`, `10 GB`. What is not known is
+refused with its place and the nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+
+from qanat.errors import ConfigError
+from qanat.model.streams import Stream
+
+#: Where in the file: keys and list positions from the top, e.g. ("listeners", "mqtt", "port").
+Path = tuple[str | int, ...]
+
+_DURATION = {"ms": 1, "s": 1000, "sec": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_SIZE = {
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+
+#: A TCP port; 0 takes a free one.
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class Duration(int):
+    """A span of time in milliseconds."""
+
+
+class Size(int):
+    """A number of bytes."""
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One mapping of the file."""
+
+
+class Mqtt(_Section, frozen=True):
+    """Where MQTT listens. Port 0 takes a free one; null switches the protocol off."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = 1883
+
+
+class Http(_Section, frozen=True):
+    """Where HTTP listens. Port 0 takes a free one; null switches the protocol off."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = 8080
+
+
+class Listeners(_Section, frozen=True):
+    """The listeners of the gateway."""
+
+    mqtt: Mqtt = Mqtt()
+    http: Http = Http()
+
+
+class User(_Section, frozen=True):
+    """Who may send: exactly one of the password fields, and the streams and topics that may be published to.
+
+    `publish` holds MQTT topic filters: `power`, `power/+`, `power/#`; `#` is everything.
+    """
+
+    name: str
+    password: str | None = None
+    password_hash: str | None = None
+    password_env: str | None = None
+    publish: tuple[str, ...] = ("#",)
+
+
+class Retention(_Section, frozen=True):
+    """How long streams keep their rows that do not say so themselves. None keeps them for ever."""
+
+    age: Duration | None = None
+    bytes: Size | None = None
+
+
+class Engine(_Section, frozen=True):
+    """How the engine cuts its work: rows per micro-batch, and how often it writes a snapshot of its state."""
+
+    batch_rows: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    snapshot_interval: Duration | None = None
+
+
+class Project(_Section, frozen=True):
+    """Everything that qanat.yaml may say."""
+
+    listeners: Listeners = Listeners()
+    users: tuple[User, ...] = ()
+    max_future_skew: Duration = Duration(5 * 60_000)
+    retention: Retention = Retention()
+    parameters: dict[str, str | int | float | bool] = {}
+    engine: Engine = Engine()
+
+    def retained(self, stream: Stream) -> Stream:
+        """The stream, with the project's retention where it has none of its own."""
+        age = stream.retention_ms if stream.retention_ms is not None else self.retention.age
+        size = stream.retention_bytes if stream.retention_bytes is not None else self.retention.bytes
+        return replace(stream, retention_ms=age, retention_bytes=size)
+
+
+def parse_duration(text: str) -> Duration:
+    """`30 s` -> 30000 ms. Raises ValueError that says what is possible."""
+    return Duration(_measure(text, _DURATION, "a duration such as 500 ms, 30 s, 5 min, 12 h or 7 d"))
+
+
+def parse_size(text: str) -> Size:
+    """`10 GiB` -> bytes. Raises ValueError that says what is possible."""
+    return Size(_measure(text, _SIZE, "a size such as 800 kB, 512 MiB or 10 GB"))
+
+
+def _measure(text: str, units: Mapping[str, int], wanted: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+    if match is None or match[2].lower() not in units:
+        raise ValueError(f"expected {wanted}, found {text!r}")
+    return int(float(match[1]) * units[match[2].lower()])
+
+
+def validate(raw: object, source: str, line_of: Callable[[Path], int | None]) -> Project:
+    """The project that a decoded qanat.yaml declares; `line_of` knows where a key stands in the file.
+
+    Raises `ConfigError` that names file, line and key.
+    """
+
+    def fail(path: Path, message: str, hint: str | None = None) -> ConfigError:
+        line = line_of(path)
+        place = source if line is None else f"{source}:{line}"
+        return ConfigError(f"{place}: {message}", hint=hint or "docs/project.md lists every key of qanat.yaml")
+
+    if raw is None:
+        return Project()
+    _check_keys(Project, raw, (), fail)
+    try:
+        project = msgspec.convert(raw, Project, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        message, path = _place(str(error))
+        raise fail(path, f"{_dotted(path)}: {message}" if path else message) from error
+    for number, user in enumerate(project.users):
+        _check_user(user, ("users", number), fail)
+    return project
+
+
+def check_exposure(project: Project) -> None:
+    """Listeners that others can reach demand credentials. Raises `ConfigError`."""
+    for name, listener in (("mqtt", project.listeners.mqtt), ("http", project.listeners.http)):
+        if listener.port is not None and not is_loopback(listener.host) and not project.users:
+            raise ConfigError(
+                f"the {name} listener on {listener.host} is open to everyone: there are no users",
+                hint="add users to qanat.yaml (see docs/project.md), or listen on 127.0.0.1",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+_Fail = Callable[..., ConfigError]
+
+
+def _decode(kind: type, value: object) -> object:
+    match kind, value:
+        case _, bool():
+            pass
+        case (k, int()) if k is Size:
+            return Size(value)
+        case (k, str()) if k is Size:
+            return parse_size(str(value))
+        case (k, str()) if k is Duration:
+            return parse_duration(str(value))
+    wanted = "a size in bytes" if kind is Size else "a duration with its unit, such as 30 s"
+    raise ValueError(f"expected {wanted}, found {value!r}")
+
+
+def _check_keys(kind: type[_Section], raw: object, path: Path, fail: _Fail) -> None:
+    """Refuse unknown keys before msgspec does: with the place, and with what was probably meant."""
+    if not isinstance(raw, Mapping):
+        raise fail(path, f"{_dotted(path) or 'the file'} must be a mapping of keys to values")
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in raw.items():
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, 1, 0.5)
+            meant = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(fields)}"
+            raise fail((*path, key), f"{_dotted(path) + ' has' if path else 'there is'} no key {key!r}{meant}")
+        _check_inside(fields[key], value, (*path, key), fail)
+
+
+def _check_inside(kind: Any, value: object, path: Path, fail: _Fail) -> None:
+    if isinstance(kind, type) and issubclass(kind, _Section):
+        _check_keys(kind, value, path, fail)
+    elif get_origin(kind) is tuple and issubclass(get_args(kind)[0], _Section) and isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_keys(get_args(kind)[0], item, (*path, number), fail)
+
+
+def _check_user(user: User, path: Path, fail: _Fail) -> None:
+    given = [name for name in ("password", "password_hash", "password_env") if getattr(user, name) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        raise fail(path, f"user {user.name!r} needs one of password_hash, password_env and password; found {found}")
+
+
+def _place(message: str) -> tuple[str, Path]:
+    """msgspec's `Expected ... - at `$.users[0].name`` as a message and a path."""
+    text, _, where = message.partition(" - at `$")
+    parts = re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", where)
+    text = text[:1].lower() + text[1:]
+    return text, tuple(int(index) if index else name for name, index in parts)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(part) for part in path)
