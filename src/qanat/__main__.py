@@ -1,0 +1,5 @@
+"""`python -m qanat` is `qanat`."""
+
+from qanat.cli.main import main
+
+main()
