@@ -1,8 +1,8 @@
 """The hot path of MQTT: runs of PUBLISH packets in one receive buffer -> lists of payloads.
 
 Pure. It takes only what is plain: QoS 0 or 1, not retained, shorter than 16 KiB, without MQTT 5 properties. At anything
-else it stops, and the caller decodes that one packet with `decoding.decode`, which also finds every fault. Devices repeat
-their topic, so one comparison of bytes (`startswith`) replaces decoding it.
+else it stops, and the caller decodes that one packet with `decoding.decode`, which also finds every fault. Devices
+repeat their topic, so one comparison of bytes (`startswith`) replaces decoding it.
 """
 
 from __future__ import annotations

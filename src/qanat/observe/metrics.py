@@ -1,0 +1,161 @@
+"""Every metric of qanat, by name, in a registry of its own. Rooms call the plain methods; nobody else names a metric.
+
+It counts and renders; it does not serve (`gateway/http`) and does not decide what is healthy. Thread-safe. Counts are
+made per flush or micro-batch, never per message.
+
+| metric | labels | what |
+| --- | --- | --- |
+| qanat_gateway_messages_total, _bytes_total | protocol, stream | taken from the wire; stream "" = unknown |
+| qanat_gateway_rows_accepted_total | stream | rows durably stored |
+| qanat_gateway_dead_letters_total | stream, reason | durably stored as dead letters; reason is one of a few words |
+| qanat_gateway_shed_messages_total | protocol, stream | QoS 0 messages that the log could not take |
+| qanat_gateway_refused_total | protocol, reason | connects, messages and requests answered with a refusal |
+| qanat_gateway_connections | protocol | open now |
+| qanat_gateway_pending_messages | | taken, not yet durable |
+| qanat_gateway_ack_seconds | protocol | from arrival to durable, per flush |
+| qanat_log_rows_total, qanat_log_bytes_total | stream | committed |
+| qanat_log_commit_seconds | | from submit to fsync |
+| qanat_pipeline_rows_in_total, _rows_out_total, _late_rows_total, _partly_late_rows_total | pipeline | |
+| qanat_pipeline_watermark_ms | pipeline | event time, ms since 1970 |
+| qanat_pipeline_lag_rows | pipeline | rows of its inputs not yet read |
+| qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
+| qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+#: The content type of `Metrics.render`.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class Metrics:
+    """One per process. `registry` is exposed for collectors of other libraries."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._gateway()
+        self._log()
+        self._pipeline()
+
+    def render(self) -> bytes:
+        """The Prometheus text form of everything."""
+        return bytes(generate_latest(self.registry))
+
+    # --- gateway -----------------------------------------------------------------------------------------------------
+
+    def gateway_received(self, protocol: str, stream: str, messages: int, size: int) -> None:
+        """`messages` with `size` bytes of payload came in."""
+        self._messages.labels(protocol, stream).inc(messages)
+        self._bytes.labels(protocol, stream).inc(size)
+
+    def gateway_accepted(self, stream: str, rows: int) -> None:
+        """`rows` are durable."""
+        self._accepted.labels(stream).inc(rows)
+
+    def gateway_dead(self, stream: str, reason: str, rows: int) -> None:
+        """`rows` are durable as dead letters; `reason` is a class of reasons, not the text."""
+        self._dead.labels(stream, reason).inc(rows)
+
+    def gateway_shed(self, protocol: str, stream: str, messages: int) -> None:
+        """QoS 0 `messages` were lost because the log failed."""
+        self._shed.labels(protocol, stream).inc(messages)
+
+    def gateway_refused(self, protocol: str, reason: str, count: int = 1) -> None:
+        """A connect, message or request was refused."""
+        self._refused.labels(protocol, reason).inc(count)
+
+    def gateway_connections(self, protocol: str, change: int) -> None:
+        """A connection opened (1) or closed (-1)."""
+        self._connections.labels(protocol).inc(change)
+
+    def gateway_pending(self, messages: int) -> None:
+        """How many messages are taken and not yet durable."""
+        self._pending.set(messages)
+
+    def gateway_ack(self, protocol: str, seconds: float) -> None:
+        """One flush: from the oldest arrival in it to durable."""
+        self._ack.labels(protocol).observe(seconds)
+
+    # --- log ---------------------------------------------------------------------------------------------------------
+
+    def log_appended(self, stream: str, rows: int, size: int) -> None:
+        """One append was committed."""
+        self._log_rows.labels(stream).inc(rows)
+        self._log_bytes.labels(stream).inc(size)
+
+    def log_committed(self, seconds: float) -> None:
+        """One commit took so long."""
+        self._log_commit.observe(seconds)
+
+    # --- pipelines ---------------------------------------------------------------------------------------------------
+
+    def pipeline_batch(self, pipeline: str, rows_in: int, rows_out: int, seconds: float) -> None:
+        """One micro-batch was committed."""
+        self._rows_in.labels(pipeline).inc(rows_in)
+        self._rows_out.labels(pipeline).inc(rows_out)
+        self._batch.labels(pipeline).observe(seconds)
+
+    def pipeline_late(self, pipeline: str, rows: int) -> None:
+        """Rows went to the late side stream."""
+        self._late.labels(pipeline).inc(rows)
+
+    def pipeline_partly_late(self, pipeline: str, rows: int) -> None:
+        """Rows missed some of their windows."""
+        self._partly_late.labels(pipeline).inc(rows)
+
+    def pipeline_watermark(self, pipeline: str, watermark_ms: int) -> None:
+        """The watermark now."""
+        self._watermark.labels(pipeline).set(watermark_ms)
+
+    def pipeline_lag(self, pipeline: str, rows: int) -> None:
+        """Rows still to be read now."""
+        self._lag.labels(pipeline).set(rows)
+
+    def pipeline_latency(self, pipeline: str, seconds: Iterable[float]) -> None:
+        """From arrival to result, one value per result or a sample of them."""
+        observe = self._latency.labels(pipeline).observe
+        for value in seconds:
+            observe(value)
+
+    # --- names -------------------------------------------------------------------------------------------------------
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"qanat_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"qanat_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"qanat_{name}", text, labels, registry=self.registry, buckets=_FAST)
+
+    def _gateway(self) -> None:
+        self._messages = self._counter("gateway_messages", "Messages taken from the wire", "protocol", "stream")
+        self._bytes = self._counter("gateway_bytes", "Bytes of payload taken from the wire", "protocol", "stream")
+        self._accepted = self._counter("gateway_rows_accepted", "Rows durably stored", "stream")
+        self._dead = self._counter("gateway_dead_letters", "Payloads stored as dead letters", "stream", "reason")
+        self._shed = self._counter("gateway_shed_messages", "QoS 0 messages lost by the log", "protocol", "stream")
+        self._refused = self._counter("gateway_refused", "Connects, messages, requests refused", "protocol", "reason")
+        self._connections = self._gauge("gateway_connections", "Open connections", "protocol")
+        self._pending = self._gauge("gateway_pending_messages", "Messages taken and not yet durable")
+        self._ack = self._histogram("gateway_ack_seconds", "From arrival to durable, per flush", "protocol")
+
+    def _log(self) -> None:
+        self._log_rows = self._counter("log_rows", "Rows committed", "stream")
+        self._log_bytes = self._counter("log_bytes", "Bytes committed", "stream")
+        self._log_commit = self._histogram("log_commit_seconds", "From submit to fsync")
+
+    def _pipeline(self) -> None:
+        self._rows_in = self._counter("pipeline_rows_in", "Rows read", "pipeline")
+        self._rows_out = self._counter("pipeline_rows_out", "Rows written", "pipeline")
+        self._late = self._counter("pipeline_late_rows", "Rows to the late side stream", "pipeline")
+        self._partly_late = self._counter("pipeline_partly_late_rows", "Rows that missed some windows", "pipeline")
+        self._watermark = self._gauge("pipeline_watermark_ms", "Watermark, ms since 1970", "pipeline")
+        self._lag = self._gauge("pipeline_lag_rows", "Rows of the inputs not yet read", "pipeline")
+        self._batch = self._histogram("pipeline_batch_seconds", "One micro-batch, read to commit", "pipeline")
+        self._latency = self._histogram("pipeline_latency_seconds", "From arrival to result", "pipeline")
