@@ -20,8 +20,9 @@ from qanat.secure.users import User
 class Cost(enum.Enum):
     """How dear one guess is: (passes, KiB).
 
-    PERSON: what OWASP asks for (2024) of passwords that people choose. DEVICE: only for secrets that a machine drew with
-    at least 128 bits; those cannot be guessed however cheap a guess is, and 10,000 devices can be added in seconds.
+    PERSON: what OWASP asks for (2024) of passwords that people choose. DEVICE: only for secrets that a machine drew
+    with at least 128 bits; those cannot be guessed however cheap a guess is, and 10,000 devices can be added in
+    seconds.
     """
 
     PERSON = (2, 19_456)
@@ -52,7 +53,8 @@ class Passwords:
         self._users = users
         self._key = secrets.token_bytes(32)
         self._right: dict[str, bytes] = {}
-        self._nobody = hash_password(draw_secret())
+        hashes = [user.password_hash for user in users.values()]
+        self._nobody = hashes[0] if hashes else hash_password(draw_secret())
 
     def recall(self, name: str, password: str) -> User | None:
         """The user, if exactly this password was verified before; None says nothing about whether it is right."""
@@ -62,7 +64,7 @@ class Passwords:
         return self._users[name]
 
     def verify(self, name: str, password: str) -> User | None:
-        """The user, or None for an unknown name or a wrong password; both take the same time."""
+        """The user, or None for an unknown name or a wrong password, which takes as long."""
         user = self._users.get(name)
         encoded = self._nobody if user is None else user.password_hash
         try:

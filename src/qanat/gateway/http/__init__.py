@@ -1,0 +1,1 @@
+"""HTTP: rows in, health and metrics out."""

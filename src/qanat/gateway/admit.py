@@ -1,0 +1,242 @@
+"""Offers -> one transaction's appends and one verdict per offer.
+
+Payloads are decoded in bulk, a missing arrival time is filled in, rows of broken clocks and what does not fit go to the
+dead letters, the rest is spread over partitions.
+
+Pure and safe to run in a thread: no clock, no log, no event loop. Law 5 (future skew) and law 7 (dead letters) are
+kept here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qanat.codec.base import BadRow, Decoded
+from qanat.errors import ConfigError
+from qanat.gateway.offers import Dead, DeadKind, Offer, Verdict
+from qanat.gateway.partitions import partition_of, partition_rows
+from qanat.log.base import Append
+from qanat.model.arrow import schema_of
+from qanat.model.streams import DEAD_LETTERS, ArrivalColumn, Column, Stream, dead_letter_stream
+
+Times = npt.NDArray[np.int64]
+#: (payloads, columns) -> rows and what did not fit.
+Decode = Callable[[Sequence[bytes], Sequence[Column]], Decoded]
+
+_DEAD_COLUMNS = dead_letter_stream().columns
+_DEAD_SCHEMA = schema_of((column.name, column.type) for column in _DEAD_COLUMNS)
+_FARTHEST = (2**63 - 1) // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Inlet:
+    """A stream as its input is decoded: the columns, with NULL allowed where the arrival time is filled in."""
+
+    stream: Stream
+    columns: tuple[Column, ...]
+    decode: Decode
+
+
+@dataclass(slots=True)
+class Batch:
+    """`verdicts` in the order of the offers; `accepted` and `dead` count rows for the metrics."""
+
+    appends: list[Append] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    accepted: Counter[str] = field(default_factory=Counter)
+    dead: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Letters:
+    """Dead letters of one flush, by offer."""
+
+    by_offer: dict[int, list[Dead]] = field(default_factory=dict)
+    rows: list[tuple[int, str, str, bytes, str, str, str]] = field(default_factory=list)
+
+    def add(self, number: int, offer: Offer, dead: Dead) -> None:
+        self.by_offer.setdefault(number, []).append(dead)
+        data = offer.payloads[dead.index]
+        self.rows.append((offer.arrived, offer.stream, dead.reason, data, offer.source, offer.origin, offer.client))
+
+
+def open_inlet(stream: Stream, decode: Decode) -> Inlet:
+    """Raises `ConfigError` where the arrival column is not a column, or holds no times."""
+    arrival = stream.arrival
+    if arrival is None:
+        return Inlet(stream, stream.columns, decode)
+    by_name = {column.name: column for column in stream.columns}
+    if arrival.name not in by_name:
+        raise ConfigError(f"the event time column {arrival.name} is not a column of the stream {stream.name}")
+    kind = schema_of([(arrival.name, by_name[arrival.name].type)]).field(0).type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if not (pa.types.is_timestamp(kind) if arrival.per_second is None else numeric):
+        raise ConfigError(f"the column {arrival.name} of the stream {stream.name} holds no times: {kind}")
+    columns = tuple(
+        replace(column, type=column.type.with_nullable(True)) if column.name == arrival.name else column
+        for column in stream.columns
+    )
+    return Inlet(stream, columns, decode)
+
+
+def admit(offers: Sequence[Offer], inlets: Mapping[str, Inlet], max_future_skew_ms: int) -> Batch:
+    """Everything that one flush puts into the log."""
+    batch, letters = Batch(), _Letters()
+    by_stream: dict[str, list[int]] = {}
+    for number, offer in enumerate(offers):
+        if offer.known:
+            by_stream.setdefault(offer.stream, []).append(number)
+        else:
+            reason = f"no stream {offer.stream!r}; declare it with CREATE TABLE, or correct the topic"
+            for index in range(len(offer.payloads)):
+                letters.add(number, offer, Dead(index, DeadKind.UNKNOWN_STREAM, reason))
+    for name, numbers in by_stream.items():
+        _admit_stream(inlets[name], offers, numbers, max_future_skew_ms, batch, letters)
+    _close(batch, letters, offers)
+    return batch
+
+
+def _admit_stream(
+    inlet: Inlet, offers: Sequence[Offer], numbers: Sequence[int], skew: int, batch: Batch, letters: _Letters
+) -> None:
+    """One stream's payloads of all offers, decoded at once."""
+    mine = [offers[number] for number in numbers]
+    payloads = list(mine[0].payloads) if len(mine) == 1 else [data for offer in mine for data in offer.payloads]
+    counts = np.array([len(offer.payloads) for offer in mine], dtype=np.int64)
+    owner = np.repeat(np.arange(len(mine)), counts)
+    starts = np.cumsum(counts) - counts
+
+    def bury(place: int, kind: DeadKind, reason: str) -> None:
+        which = int(owner[place])
+        letters.add(numbers[which], mine[which], Dead(place - int(starts[which]), kind, reason))
+
+    decoded = _decode_all(inlet, payloads)
+    for bad in decoded.bad:
+        bury(bad.index, DeadKind.DECODE, bad.reason)
+    rows, index, times = decoded.rows, decoded.index, None
+    arrivals = np.array([offer.arrived for offer in mine], dtype=np.int64)[owner]
+    if inlet.stream.arrival is not None and rows.num_rows:
+        here = arrivals[index]
+        rows, times = _fill_arrival(rows, inlet.stream.arrival, here)
+        early = times - here > skew
+        if early.any():
+            for row in np.flatnonzero(early).tolist():
+                bury(int(index[row]), DeadKind.FUTURE, _future(int(times[row]), int(here[row]), skew))
+            rows, index, times = rows.filter(pa.array(~early)), index[~early], times[~early]
+    if rows.num_rows:
+        batch.accepted[inlet.stream.name] += rows.num_rows
+        clients = [offer.client for offer in mine]
+        batch.appends.extend(_spread(inlet.stream, rows, times, int(arrivals.min()), clients, owner[index]))
+
+
+def _decode_all(inlet: Inlet, payloads: Sequence[bytes]) -> Decoded:
+    """Decode; should the decoder itself fail, halve until only the payload that it fails on is left, and bury that."""
+    try:
+        return inlet.decode(payloads, inlet.columns)
+    except Exception as error:  # noqa: BLE001  any fault of a decoder must cost its payload, not the stream
+        if len(payloads) == 1:
+            rows = pa.RecordBatch.from_pylist([], schema=schema_of((one.name, one.type) for one in inlet.columns))
+            reason = f"the decoder failed: {type(error).__name__}: {error}".splitlines()[0]
+            return Decoded(rows, np.empty(0, dtype=np.int64), (BadRow(0, bytes(payloads[0]), reason),))
+    half = len(payloads) // 2
+    left, right = _decode_all(inlet, payloads[:half]), _decode_all(inlet, payloads[half:])
+    rows = pa.Table.from_batches([left.rows, right.rows]).combine_chunks().to_batches()
+    bad = (*left.bad, *(replace(row, index=row.index + half) for row in right.bad))
+    return Decoded(rows[0] if rows else left.rows, np.concatenate([left.index, right.index + half]), bad)
+
+
+def _fill_arrival(rows: pa.RecordBatch, arrival: ArrivalColumn, arrived: Times) -> tuple[pa.RecordBatch, Times]:
+    """The rows with every event time given, and those times in ms."""
+    place = rows.schema.get_field_index(arrival.name)
+    column = rows.column(place)
+    if column.null_count:
+        column = pc.coalesce(column, _from_ms(arrived, arrival.per_second, column.type))
+        rows = rows.set_column(place, rows.schema.field(place), column)
+    return rows, _to_ms(column, arrival.per_second)
+
+
+def _from_ms(times: Times, per_second: int | None, kind: pa.DataType) -> pa.Array:
+    if per_second is None:
+        return pa.array(times).cast(pa.timestamp("ms", tz=kind.tz)).cast(kind)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pa.array(times * per_second / 1000).cast(kind, safe=False)
+    return pa.array(times * per_second // 1000).cast(kind)
+
+
+def _to_ms(column: pa.Array, per_second: int | None) -> Times:
+    """Times in ms; what lies beyond 64 bits is clipped, far beyond every guard."""
+    if per_second is None:
+        return _numpy(column.cast(pa.timestamp("ms", tz=column.type.tz), safe=False).cast(pa.int64()))
+    if pa.types.is_integer(column.type):
+        whole: Times = np.clip(_numpy(column.cast(pa.int64())), -_FARTHEST, _FARTHEST) * 1000 // per_second
+        return whole
+    seconds = np.nan_to_num(column.cast(pa.float64()).to_numpy(zero_copy_only=False) * (1000 / per_second))
+    return np.clip(seconds, -_FARTHEST, _FARTHEST).astype(np.int64)
+
+
+def _numpy(column: pa.Array) -> Times:
+    values: Times = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _future(time: int, arrived: int, skew: int) -> str:
+    ahead = (time - arrived) // 1000
+    return f"the event time is {ahead} s after the arrival; up to {skew // 1000} s is allowed (max_future_skew)"
+
+
+def _spread(
+    stream: Stream, rows: pa.RecordBatch, times: Times | None, at: int, clients: Sequence[str], owner: Times
+) -> list[Append]:
+    """One append per partition that gets rows; each keeps the order of its rows."""
+    if stream.partitions == 1:
+        return [_append(stream, 0, rows, times, at)]
+    if stream.key:
+        targets = partition_rows(rows, stream.key, stream.partitions)
+    else:
+        targets = np.array([partition_of(client, stream.partitions) for client in clients], dtype=np.int64)[owner]
+    appends: list[Append] = []
+    for partition in np.unique(targets).tolist():
+        mask = targets == partition
+        part = rows.filter(pa.array(mask))
+        appends.append(_append(stream, partition, part, None if times is None else times[mask], at))
+    return appends
+
+
+def _append(stream: Stream, partition: int, rows: pa.RecordBatch, times: Times | None, at: int) -> Append:
+    if times is None:
+        return Append(stream.name, partition, rows, at)
+    return Append(stream.name, partition, rows, at, int(times.min()), int(times.max()))
+
+
+def _close(batch: Batch, letters: _Letters, offers: Sequence[Offer]) -> None:
+    for number, offer in enumerate(offers):
+        dead = tuple(sorted(letters.by_offer.get(number, ()), key=lambda one: one.index))
+        batch.verdicts.append(Verdict(len(offer.payloads) - len(dead), dead))
+        for one in dead:
+            batch.dead[offer.stream if offer.known else "", one.kind.value] += 1
+    if letters.rows:
+        times = [row[0] for row in letters.rows]
+        batch.appends.append(Append(DEAD_LETTERS, 0, _dead_rows(letters.rows), min(times), min(times), max(times)))
+
+
+def _dead_rows(rows: Sequence[tuple[int, str, str, bytes, str, str, str]]) -> pa.RecordBatch:
+    """Dead letters as rows; partition, offset and schema version are NULL for what never was in a stream."""
+    names = ("arrived", "stream", "reason", "data", "source", "origin", "client")
+    given = dict(zip(names, zip(*rows, strict=True), strict=True))
+    columns = []
+    for name in _DEAD_SCHEMA.names:
+        kind = _DEAD_SCHEMA.field(name).type
+        if name not in given:
+            columns.append(pa.nulls(len(rows), kind))
+        elif name == "arrived":
+            columns.append(pa.array(given[name], pa.int64()).cast(kind))
+        else:
+            columns.append(pa.array(given[name], kind))
+    return pa.RecordBatch.from_arrays(columns, schema=_DEAD_SCHEMA)

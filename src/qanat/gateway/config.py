@@ -1,0 +1,77 @@
+"""What the gateway may be told: listeners, users, limits. Frozen, checked by `check_config`; reads no files."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from qanat.errors import ConfigError
+from qanat.gateway.mqtt.machine import Limits
+from qanat.secure.users import User
+
+_FIVE_MINUTES = 300_000
+#: Packets shorter than this take the hot path, which does not look at the limit.
+_SMALLEST_PACKET_LIMIT = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class IngestLimits:
+    """How much may wait for the log, and how it is cut into flushes.
+
+    `linger_ms`: at least so long between the starts of two flushes. `flush_messages`: one flush takes about so many at
+    most. `inline_bytes`: a flush up to this size is decoded in the event loop, a larger one in a thread.
+    """
+
+    max_pending_messages: int = 200_000
+    max_pending_bytes: int = 64 << 20
+    linger_ms: int = 4
+    flush_messages: int = 50_000
+    inline_bytes: int = 16_384
+    max_future_skew_ms: int = _FIVE_MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """A port of None is no listener, 0 takes a free one.
+
+    `users`: none on a loopback address means that everybody may publish; any other address demands users. `accepts`:
+    the streams that take input from outside; None = all but `dead_letters` and `late`. `stop_timeout_ms`: how long
+    `stop` waits for what is in flight.
+    """
+
+    mqtt_host: str = "127.0.0.1"
+    mqtt_port: int | None = 1883
+    http_host: str = "127.0.0.1"
+    http_port: int | None = 8080
+    users: tuple[User, ...] = ()
+    accepts: frozenset[str] | None = None
+    mqtt: Limits = field(default_factory=Limits)
+    ingest: IngestLimits = field(default_factory=IngestLimits)
+    max_body_bytes: int = 16 << 20
+    max_connections: int = 20_000
+    stop_timeout_ms: int = 10_000
+
+
+def check_config(config: GatewayConfig) -> None:
+    """Raises `ConfigError` for open listeners that others could reach, and for limits that cannot work."""
+    listeners = ((config.mqtt_host, config.mqtt_port, "mqtt"), (config.http_host, config.http_port, "http"))
+    for host, port, protocol in listeners:
+        if port is not None and not config.users and not is_loopback(host):
+            raise ConfigError(
+                f"the {protocol} listener on {host} would be open to everybody who can reach it",
+                hint="declare users, or listen on 127.0.0.1",
+            )
+    if config.mqtt.max_packet_bytes < _SMALLEST_PACKET_LIMIT:
+        raise ConfigError(f"max_packet_bytes is {config.mqtt.max_packet_bytes}; the least is {_SMALLEST_PACKET_LIMIT}")
+    if not 1 <= config.mqtt.receive_maximum <= 65_535:
+        raise ConfigError(f"receive_maximum is {config.mqtt.receive_maximum}; MQTT allows 1 to 65,535")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

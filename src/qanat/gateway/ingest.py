@@ -1,0 +1,208 @@
+"""The one way into the log for all protocols: offers are collected, admitted in bulk, stored, and answered after fsync.
+
+It lives in one event loop; `put` and the callbacks of offers run there. What a row must look like is `admit`'s
+business, how durable it is the log's. It keeps no more than `IngestLimits` allow, provided that its producers heed
+`is_full`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from qanat.errors import BackpressureError, LogError, QanatError
+from qanat.gateway.admit import Batch, Inlet, admit
+from qanat.gateway.config import IngestLimits
+from qanat.gateway.offers import Offer, Verdict
+from qanat.log.base import Log, Receipt, Transaction
+from qanat.observe.metrics import Metrics
+
+_RETRY_AFTER_S = 1.0
+_LONGEST_RETRY_S = 1.0
+
+
+class Ingest:
+    """Ordering: flushes reach the log one after the other, so offers of one stream keep their order."""
+
+    def __init__(
+        self,
+        inlets: Mapping[str, Inlet],
+        log: Log,
+        metrics: Metrics,
+        limits: IngestLimits,
+        clock: Callable[[], int],
+    ) -> None:
+        self._inlets, self._log, self._metrics, self._limits, self._clock = inlets, log, metrics, limits, clock
+        self._waiting: list[Offer] = []
+        self._messages = self._bytes = 0
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._full = False
+        self._watchers: list[Callable[[bool], None]] = []
+        self._last_start = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="qanat-admit")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether producers should wait. It becomes False again at half of the limits."""
+        return self._full
+
+    def start(self) -> None:
+        """Begin to flush, in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self, timeout: float) -> None:
+        """Answer everything that was put, then end. What is not durable after `timeout` seconds hears an error."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        waiting, self._waiting = self._waiting, []
+        self._fail(waiting, LogError("qanat stopped before the log had taken this", hint="send it again"))
+        self._thread.shutdown(wait=False)
+
+    def watch(self, callback: Callable[[bool], None]) -> None:
+        """Call `callback(is_full)` whenever that changes."""
+        self._watchers.append(callback)
+
+    def check_room(self) -> None:
+        """Raises `BackpressureError` while `is_full`, for producers that can be told to come back."""
+        if self._full:
+            raise BackpressureError(
+                f"{self._messages} messages wait for the log",
+                retry_after=_RETRY_AFTER_S,
+                hint="send less often, or larger batches; see qanat_log_commit_seconds in /metrics",
+            )
+
+    def put(self, offer: Offer) -> None:
+        """Take an offer; `offer.done` hears the verdict. Producers stop reading while `is_full`."""
+        self._waiting.append(offer)
+        self._messages += len(offer.payloads)
+        self._bytes += offer.size
+        self._idle.clear()
+        self._wake.set()
+        if not self._full and (
+            self._messages >= self._limits.max_pending_messages or self._bytes >= self._limits.max_pending_bytes
+        ):
+            self._tell(True)
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            await self._linger()
+            await self._flush(self._take())
+
+    async def _linger(self) -> None:
+        """Under load wait a few ms from the start of the last flush, so that this one is worth its fixed cost."""
+        loop = asyncio.get_running_loop()
+        left = self._last_start + self._limits.linger_ms / 1000 - loop.time()
+        if left > 0 and self._messages < self._limits.flush_messages:
+            await asyncio.sleep(left)
+        self._last_start = loop.time()
+
+    def _take(self) -> list[Offer]:
+        """The offers of one flush, oldest first; what is over `flush_messages` waits for the next one."""
+        count = total = 0
+        for offer in self._waiting:
+            count += 1
+            total += len(offer.payloads)
+            if total >= self._limits.flush_messages:
+                break
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._wake.clear()
+        return taken
+
+    async def _flush(self, offers: list[Offer]) -> None:
+        self._count_received(offers)
+        try:
+            batch = await self._admit(offers)
+            future = await self._submit(Transaction(appends=batch.appends))
+        except QanatError as error:
+            self._fail(offers, error)
+        except asyncio.CancelledError:
+            self._fail(offers, LogError("qanat stopped before the log had taken this", hint="send it again"))
+            raise
+        except Exception as error:  # noqa: BLE001  whatever broke, the producers hear of it and may send again
+            self._fail(offers, LogError(f"the flush failed: {type(error).__name__}: {error}"))
+        else:
+            loop = asyncio.get_running_loop()
+            future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._settle, offers, batch, done))
+
+    async def _admit(self, offers: Sequence[Offer]) -> Batch:
+        work = partial(admit, offers, self._inlets, self._limits.max_future_skew_ms)
+        if sum(offer.size for offer in offers) <= self._limits.inline_bytes:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _submit(self, transaction: Transaction) -> Future[Receipt]:
+        """Hand over to the log; while its queue is full, hold this flush and so all that come after it."""
+        while True:
+            try:
+                return self._log.submit(transaction)
+            except BackpressureError as busy:
+                await asyncio.sleep(min(busy.retry_after, _LONGEST_RETRY_S))
+
+    # --- verdicts ----------------------------------------------------------------------------------------------------
+
+    def _settle(self, offers: Sequence[Offer], batch: Batch, done: Future[Receipt]) -> None:
+        error = done.exception()
+        if error is not None:
+            known = error if isinstance(error, QanatError) else LogError(f"the log failed: {error}")
+            self._fail(offers, known)
+            return
+        for stream, rows in batch.accepted.items():
+            self._metrics.gateway_accepted(stream, rows)
+        for (stream, kind), rows in batch.dead.items():
+            self._metrics.gateway_dead(stream, kind, rows)
+        now = self._clock()
+        oldest: dict[str, int] = {}
+        for offer, verdict in zip(offers, batch.verdicts, strict=True):
+            oldest.setdefault(offer.source, offer.arrived)
+            offer.done(verdict)
+        for source, arrived in oldest.items():
+            self._metrics.gateway_ack(source, (now - arrived) / 1000)
+        self._release(offers)
+
+    def _fail(self, offers: Sequence[Offer], error: QanatError) -> None:
+        verdict = Verdict(error=error)
+        for offer in offers:
+            offer.done(verdict)
+        self._release(offers)
+
+    def _release(self, offers: Sequence[Offer]) -> None:
+        self._messages -= sum(len(offer.payloads) for offer in offers)
+        self._bytes -= sum(offer.size for offer in offers)
+        self._metrics.gateway_pending(self._messages)
+        limits = self._limits
+        if self._full and (
+            self._messages <= limits.max_pending_messages // 2 and self._bytes <= limits.max_pending_bytes // 2
+        ):
+            self._tell(False)
+        if not self._messages and not self._waiting:
+            self._idle.set()
+
+    def _tell(self, full: bool) -> None:
+        self._full = full
+        for callback in self._watchers:
+            callback(full)
+
+    def _count_received(self, offers: Sequence[Offer]) -> None:
+        messages: Counter[tuple[str, str]] = Counter()
+        sizes: Counter[tuple[str, str]] = Counter()
+        for offer in offers:
+            name = (offer.source, offer.stream if offer.known else "")
+            messages[name] += len(offer.payloads)
+            sizes[name] += offer.size
+        for (source, stream), count in messages.items():
+            self._metrics.gateway_received(source, stream, count, sizes[source, stream])
+        self._metrics.gateway_pending(self._messages)

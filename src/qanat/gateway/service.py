@@ -1,0 +1,118 @@
+"""The gateway as a whole: checks its settings, binds, starts and stops in order. It looks at no bytes or rows."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Mapping
+
+from fastapi import FastAPI
+
+from qanat.clock import now_ms
+from qanat.codec.json import decode_payloads
+from qanat.errors import ConfigError
+from qanat.gateway.admit import open_inlet
+from qanat.gateway.auth import Authenticator
+from qanat.gateway.config import GatewayConfig, check_config
+from qanat.gateway.http.app import Checks, HttpContext, create_app
+from qanat.gateway.http.server import HttpServer
+from qanat.gateway.ingest import Ingest
+from qanat.gateway.mqtt.server import MqttContext, MqttServer
+from qanat.gateway.routes import Routes
+from qanat.log.base import Log
+from qanat.model.streams import Stream, dead_letter_stream
+from qanat.observe.metrics import Metrics
+
+
+class Gateway:
+    """Listeners in front of a log.
+
+    `streams`: all streams of the project, already created in the log. `checks`: what `/healthz` reports beside the
+    gateway itself. `app`: the HTTP application; other rooms may add routes to it before `start`. Made, started and
+    stopped in one event loop.
+
+    Raises `ConfigError` for settings that cannot work: at once, or in `start` where a port is taken.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        streams: Mapping[str, Stream],
+        log: Log,
+        metrics: Metrics,
+        checks: Checks | None = None,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        check_config(config)
+        self._config, self._log = config, log
+        self._checks: Checks = checks if checks is not None else dict
+        routes = Routes(streams, config.accepts)
+        inlets = {name: open_inlet(streams[name], decode_payloads) for name in routes.inputs}
+        self._auth = Authenticator(config.users)
+        self._ingest = Ingest(inlets, log, metrics, config.ingest, clock)
+        self._mqtt = MqttServer(
+            MqttContext(self._ingest, routes, self._auth, metrics, config.mqtt, clock, config.max_connections)
+        )
+        context = HttpContext(self._ingest, routes, self._auth, metrics, self._health, clock, config.max_body_bytes)
+        self.app: FastAPI = create_app(context)
+        self._http: HttpServer | None = None
+        self.mqtt_port: int | None = None
+        self.http_port: int | None = None
+
+    async def start(self) -> None:
+        """Bind and listen; `mqtt_port` and `http_port` then say where. Nothing stays bound where one port is taken."""
+        config = self._config
+        sockets: list[socket.socket] = []
+        try:
+            mqtt = _bind(config.mqtt_host, config.mqtt_port, "mqtt", sockets)
+            http = _bind(config.http_host, config.http_port, "http", sockets)
+        except ConfigError:
+            for sock in sockets:
+                sock.close()
+            raise
+        self._log.create(dead_letter_stream())
+        self._ingest.start()
+        if mqtt is not None:
+            self.mqtt_port = mqtt.getsockname()[1]
+            await self._mqtt.start(mqtt)
+        if http is not None:
+            self.http_port = http.getsockname()[1]
+            self._http = HttpServer(self.app, config.stop_timeout_ms / 1000)
+            await self._http.start(http)
+
+    async def stop(self) -> None:
+        """Take nothing more, let what is in flight become durable, acknowledge it, close."""
+        self._mqtt.quiesce()
+        if self._http is not None:
+            await self._http.stop()
+        await self._ingest.stop(self._config.stop_timeout_ms / 1000)
+        await self._mqtt.stop()
+        self._auth.close()
+
+    def _health(self) -> Mapping[str, str | None]:
+        full = "waits for the log" if self._ingest.is_full else None
+        return {"gateway": full, **self._checks()}
+
+
+def _bind(host: str, port: int | None, protocol: str, bound: list[socket.socket]) -> socket.socket | None:
+    if port is None:
+        return None
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, number)
+        bound.append(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(4096)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {port} on {host} is taken by another program",
+                hint=f"use another with --{protocol}-port, or 0 for any free one",
+            ) from error
+        raise ConfigError(
+            f"cannot listen for {protocol} on {host}:{port}: {error.strerror or error}",
+            hint="listen on 127.0.0.1, or on an address of this machine and a port above 1023",
+        ) from error
+    sock.setblocking(False)
+    return sock
