@@ -1,0 +1,359 @@
+"""Queries -> plan nodes: FROM, WHERE, GROUP BY, HAVING, SELECT, UNION ALL, WITH, views.
+
+What a clause means is in its own module (`windows`, `joins`, `aggregates`, `scalars`); here they are put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from sqlglot import exp
+
+from qanat.sql import joins, windows
+from qanat.sql.aggregates import Grouping, has_aggregates
+from qanat.sql.coercion import coerce, common_type
+from qanat.sql.dialect import WindowTable
+from qanat.sql.expressions import Column, Expression
+from qanat.sql.plan import Field, Filter, Node, Project, Scan, Session, Table, Union, WindowAssign
+from qanat.sql.scalars import Scalars
+from qanat.sql.scope import Attribute, Relation, Role, place, relation_of, unique
+from qanat.sql.source import Source, near
+from qanat.sql.statements import CreateView
+from qanat.sql.tree import walk
+
+#: Clauses of a query that are refused, with what to write instead.
+_REFUSED_CLAUSES = {
+    "distinct": ("SELECT DISTINCT", "aggregate over a window: GROUP BY the columns, window_start, window_end"),
+    "order": ("ORDER BY", "rows come out in event-time order; sort when reading: qanat query"),
+    "limit": ("LIMIT", "limit when reading: qanat query"),
+    "offset": ("OFFSET", "limit when reading: qanat query"),
+    "fetch": ("FETCH", "limit when reading: qanat query"),
+    "qualify": ("QUALIFY", "aggregate over a window instead"),
+    "windows": ("WINDOW", "OVER is not supported yet"),
+    "laterals": ("LATERAL", "select fields and elements: arr[1], row.field"),
+    "match": ("MATCH_RECOGNIZE", "use SESSION windows or joins on time"),
+    "sample": ("TABLESAMPLE", "write a condition in WHERE"),
+    "hint": ("hints", "remove the hint"),
+}
+_KNOWN_CLAUSES = {"expressions", "from_", "joins", "where", "group", "having", "with_"}
+
+
+class Catalog(Protocol):
+    """Where names of tables and views come from."""
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """Declared tables by name."""
+
+    @property
+    def views(self) -> Mapping[str, tuple[CreateView, Source]]:
+        """Views by name, with the text each was read from."""
+
+
+@dataclass(slots=True)
+class Queries:
+    """Binds the queries of one text. `inside`: views that are being expanded; `ctes`: those of WITH."""
+
+    catalog: Catalog
+    source: Source
+    inside: tuple[str, ...] = ()
+    ctes: dict[str, tuple[exp.Expr, tuple[str, ...]]] = field(default_factory=dict)
+
+    def bind(self, node: exp.Expr) -> Relation:
+        """A whole query: only the columns it shows, no window function left open."""
+        relation = visible_only(self.query(node))
+        if _open_session(relation.node):
+            hint = "add GROUP BY key, window_start, window_end; to keep the rows use ARRAY_AGG"
+            at = next((place(one) for one in node.find_all(WindowTable)), place(node))
+            raise self.source.unsupported("SESSION without GROUP BY is not supported", at, hint)
+        return relation
+
+    def query(self, node: exp.Expr) -> Relation:
+        """SELECT, UNION ALL or a query in parentheses."""
+        match node:
+            case exp.Select():
+                return self._with(node)._select(node)
+            case exp.Union():
+                return self._with(node)._union(node)
+            case exp.Subquery():
+                self._known_args(node, {"this", "alias", "with_"})
+                return self._with(node).query(node.this)
+            case exp.SetOperation():
+                raise self.source.unsupported(f"{type(node).__name__.upper()} is not supported", place(node))
+            case exp.Values():
+                raise self.source.unsupported(
+                    "VALUES is not supported", place(node), "read the rows from a file: 'connector' = 'filesystem'"
+                )
+            case _:
+                raise self.source.unsupported("expected SELECT", place(node))
+
+    def _with(self, node: exp.Expr) -> Queries:
+        with_ = node.args.get("with_")
+        if not with_:
+            return self
+        if with_.args.get("recursive"):
+            raise self.source.unsupported("WITH RECURSIVE is not supported", place(with_))
+        ctes = dict(self.ctes)
+        for one in with_.expressions:
+            ctes[one.alias] = (one.this, tuple(column.name for column in one.args["alias"].columns))
+        return replace(self, ctes=ctes)
+
+    def _known_args(self, node: exp.Expr, known: set[str]) -> None:
+        for name, value in node.args.items():
+            if value and name not in known:
+                what, hint = _REFUSED_CLAUSES.get(name, (name.strip("_").upper().replace("_", " "), None))
+                found = value[0] if isinstance(value, list) else value
+                raise self.source.unsupported(f"{what} is not supported", place(found) or place(node), hint)
+
+    # --- FROM ----------------------------------------------------------------------------------------------------------
+
+    def _from(self, node: exp.Expr) -> Relation:
+        """One item of FROM, under its alias."""
+        alias = node.args.get("alias")
+        match node:
+            case WindowTable():
+                data, partition = node.args["source"], node.args.get("partition")
+                del partition
+                relation = windows.assign(node, self._from(data), self.source).qualified(None)
+            case exp.Table():
+                relation = self._table(node)
+            case exp.Subquery():
+                relation = self.query(node).qualified(None)
+            case exp.Unnest() | exp.Lateral():
+                hint = "take single elements: arr[1], arr[2]"
+                raise self.source.unsupported("UNNEST and LATERAL are not supported yet", place(node), hint)
+            case _:
+                return self.query(node)
+        return self._aliased(relation, alias) if alias else relation
+
+    def _aliased(self, relation: Relation, alias: exp.Expr) -> Relation:
+        relation = relation.qualified(alias.name)
+        names = [one.name for one in alias.columns]
+        return self._renamed(relation, names, place(alias)) if names else relation
+
+    def _renamed(self, relation: Relation, names: list[str], at: int | None) -> Relation:
+        shown = relation.visible
+        if len(names) != len(shown):
+            raise self.source.error(f"{len(names)} names for {len(shown)} columns", at)
+        renaming = dict(zip(shown, names, strict=True))
+        attributes = tuple(replace(one, name=renaming.get(one, one.name)) for one in relation.attributes)
+        return replace(relation, attributes=attributes)
+
+    def _table(self, node: exp.Expr) -> Relation:
+        at = place(node)
+        self._known_args(node, {"this", "alias"})
+        if not isinstance(node.this, exp.Identifier):
+            name = node.name or str(node.this)
+            raise self.source.unsupported(
+                f"the table function {name} is not supported", at, "TUMBLE, HOP, CUMULATE, SESSION"
+            )
+        name = node.name
+        if name in self.ctes:
+            query, names = self.ctes[name]
+            outer = {key: value for key, value in self.ctes.items() if key != name}
+            relation = replace(self, ctes=outer).query(query)
+            relation = self._renamed(relation, list(names), at) if names else relation
+            return relation.qualified(name)
+        if name in self.catalog.views:
+            return self._view(name, at).qualified(name)
+        table = self.catalog.tables.get(name)
+        if table is None:
+            known = [*self.ctes, *self.catalog.views, *self.catalog.tables]
+            raise self.source.error(f"no table or view is called `{name}`", at, near(name, known) or _create_hint(name))
+        return relation_of(Scan(table, table.schema), table.schema, name)
+
+    def _view(self, name: str, at: int | None) -> Relation:
+        if name in self.inside:
+            raise self.source.error(f"the view `{name}` reads itself", at)
+        view, source = self.catalog.views[name]
+        inner = Queries(self.catalog, source, (*self.inside, name))
+        relation = inner.query(view.query)
+        names = [one.text for one in view.columns]
+        return inner._renamed(relation, names, view.name.at) if names else relation
+
+    def _joined(self, node: exp.Expr, where: list[exp.Expr]) -> tuple[Relation, list[exp.Expr]]:
+        """FROM with its joins, and what is left of WHERE."""
+        relation = self._from(node.args["from_"].this)
+        for item in node.args.get("joins") or []:
+            self._check_join(item)
+            at = place(item.this)
+            right = self._from(item.this)
+            taken = {one.qualifier for one in relation.visible if one.qualifier}
+            if any(one.qualifier in taken for one in right.visible):
+                raise self.source.error(
+                    "both sides of the join have the same name", at, "give one an alias: t AS other"
+                )
+            on = joins.conjuncts(item.args.get("on"))
+            relation, where = joins.join(relation, right, on, where, self.source, at)
+        return relation, where
+
+    def _check_join(self, node: exp.Expr) -> None:
+        words = [str(node.args.get(key) or "") for key in ("method", "side", "kind")]
+        kind = " ".join(word for word in words if word).upper()
+        if node.args.get("using"):
+            raise self.source.unsupported("USING is not supported", place(node), "ON a.id = b.id AND ...")
+        if kind not in ("", "INNER"):
+            hint = "inner joins of two streams on a key and on time are"
+            raise self.source.unsupported(f"{kind} JOIN is not supported yet", place(node.this), hint)
+
+    # --- SELECT --------------------------------------------------------------------------------------------------------
+
+    def _select(self, node: exp.Expr) -> Relation:
+        self._known_args(node, _KNOWN_CLAUSES)
+        if not node.args.get("from_"):
+            raise self.source.unsupported("a query without FROM is not supported", place(node), "SELECT ... FROM table")
+        where = node.args.get("where")
+        relation, conditions = self._joined(node, joins.conjuncts(where.this) if where else [])
+        scalars = Scalars(self.source, relation)
+        found = joins.conjunction([scalars.condition(one, "WHERE") for one in conditions])
+        relation = _filtered(relation, found)
+        group, having = node.args.get("group"), node.args.get("having")
+        if group or having or has_aggregates(node.expressions):
+            return self._grouped(node, relation)
+        return self._projected(node.expressions, scalars, relation)
+
+    def _grouped(self, node: exp.Expr, relation: Relation) -> Relation:
+        group, having = node.args.get("group"), node.args.get("having")
+        if group:
+            self._known_args(group, {"expressions"})
+        at = place(group) if group else place(node.expressions[0])
+        grouping = Grouping(self.source, relation, at)
+        grouping.add_keys(group.expressions if group else [])
+        scalars = Scalars(self.source, relation, grouping.special)
+        items = self._items(node.expressions, scalars, relation)
+        condition = scalars.condition(having.this, "HAVING") if having else None
+        return _project(items, _filtered(grouping.build(), condition))
+
+    def _projected(self, nodes: list[exp.Expr], scalars: Scalars, relation: Relation) -> Relation:
+        return _project(self._items(nodes, scalars, relation), relation)
+
+    def _items(self, nodes: list[exp.Expr], scalars: Scalars, relation: Relation) -> list[tuple[str, Expression]]:
+        items: list[tuple[str, Expression]] = []
+        for node in nodes:
+            star = self._star(node, relation)
+            if star is not None:
+                if scalars.special:
+                    raise self.source.error("`*` in a query with GROUP BY", place(node), "name the columns")
+                items += [(one.name, one.column) for one in star]
+                continue
+            inner = node.this if isinstance(node, exp.Alias) else node
+            name = node.alias if isinstance(node, exp.Alias) else _implicit_name(inner, len(items))
+            items.append((name, scalars.bind(inner)))
+        return items
+
+    def _star(self, node: exp.Expr, relation: Relation) -> list[Attribute] | None:
+        """The columns of `*` or `t.*`; None for anything else."""
+        if isinstance(node, exp.Star):
+            self._known_args(node, set())
+            return list(relation.visible)
+        if isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
+            owner = node.args["table"].name
+            found = [one for one in relation.visible if one.qualifier == owner]
+            if not found:
+                raise self.source.error(f"no table is called `{owner}` here", place(node))
+            return found
+        return None
+
+    # --- UNION ALL -----------------------------------------------------------------------------------------------------
+
+    def _union(self, node: exp.Expr) -> Relation:
+        self._known_args(node, {"this", "expression", "with_", "distinct"})
+        if node.args.get("distinct"):
+            raise self.source.unsupported("UNION is not supported", place(node.expression), "UNION ALL keeps every row")
+        inputs = [visible_only(self.query(one)) for one in (node.this, node.expression)]
+        first, second = inputs
+        if len(first.visible) != len(second.visible):
+            message = f"UNION ALL of {len(first.visible)} and {len(second.visible)} columns"
+            raise self.source.error(message, place(node.expression))
+        fields: list[Field] = []
+        for one, other in zip(first.visible, second.visible, strict=True):
+            common = common_type([one.field.type, other.field.type])
+            if common is None:
+                found = f"{one.field.type.with_nullable(True)} and {other.field.type.with_nullable(True)}"
+                raise self.source.error(f"column `{one.name}` of UNION ALL is {found}", place(node.expression))
+            is_time = one.field.time_attribute and other.field.time_attribute
+            fields.append(Field(one.name, common, is_time and one.field.type.kind is other.field.type.kind))
+        schema = tuple(
+            replace(one, name=name) for one, name in zip(fields, unique(one.name for one in fields), strict=True)
+        )
+        nodes = [_cast_to(one, schema) for one in inputs]
+        flat: list[Node] = []
+        for one in nodes:
+            flat += one.inputs if isinstance(one, Union) and one.schema == schema else [one]
+        return relation_of(Union(tuple(flat), schema), schema)
+
+
+def _cast_to(relation: Relation, schema: tuple[Field, ...]) -> Node:
+    """The relation's node with exactly these columns."""
+    expressions = tuple(coerce(one.column, wanted.type) for one, wanted in zip(relation.visible, schema, strict=True))
+    fields = tuple(
+        replace(wanted, time_attribute=one.field.time_attribute and isinstance(expression, Column))
+        for one, wanted, expression in zip(relation.visible, schema, expressions, strict=True)
+    )
+    same = [one.name for one in relation.node.schema] == [one.name for one in fields]
+    if same and all(isinstance(one, Column) for one in expressions):
+        return relation.node
+    return Project(relation.node, expressions, fields)
+
+
+def _filtered(relation: Relation, condition: Expression | None) -> Relation:
+    if condition is None:
+        return relation
+    return replace(relation, node=Filter(relation.node, condition, relation.node.schema))
+
+
+def _implicit_name(node: exp.Expr, position: int) -> str:
+    if isinstance(node, exp.Column):
+        return str(node.name)
+    if isinstance(node, exp.Dot):
+        return str(node.expression.name)
+    return f"EXPR${position}"
+
+
+def _project(items: list[tuple[str, Expression]], relation: Relation) -> Relation:
+    """The SELECT list over a relation. window_time goes along unseen where the window's other columns stay."""
+    names = unique(name for name, _ in items)
+    attributes: list[Attribute] = []
+    for (name, expression), field_name in zip(items, names, strict=True):
+        of = relation.by_field(expression.name) if isinstance(expression, Column) else None
+        is_time = of.field.time_attribute if of else False
+        role = of.role if of else None
+        attributes.append(Attribute(None, name, Field(field_name, expression.type, is_time), role))
+    expressions = [expression for _, expression in items]
+    roles = {one.role for one in attributes}
+    time = relation.by_role(Role.TIME)
+    if time is not None and Role.TIME not in roles and {Role.START, Role.END} <= roles:
+        hidden = unique([time.field.name], names)[0]
+        attributes.append(Attribute(None, "", replace(time.field, name=hidden), Role.TIME, hidden=True))
+        expressions.append(time.column)
+    schema = tuple(one.field for one in attributes)
+    if [(one.name, one.field) for one in attributes] == [(one.name, one) for one in relation.node.schema]:
+        return replace(relation, attributes=tuple(attributes))
+    node = Project(relation.node, tuple(expressions), schema)
+    return Relation(node, tuple(attributes), relation.window)
+
+
+def visible_only(relation: Relation) -> Relation:
+    """Without the columns that no name reaches, so that the plan's columns are the query's."""
+    shown = relation.visible
+    if [one.field.name for one in shown] == [one.name for one in relation.node.schema]:
+        return relation
+    node = relation.node
+    if isinstance(node, Project):
+        keep = {one.field.name for one in shown}
+        pairs = [(e, f) for e, f in zip(node.expressions, node.schema, strict=True) if f.name in keep]
+        node = Project(node.input, tuple(e for e, _ in pairs), tuple(f for _, f in pairs))
+    else:
+        node = Project(node, tuple(one.column for one in shown), tuple(one.field for one in shown))
+    return replace(relation, node=node, attributes=shown)
+
+
+def _open_session(node: Node) -> bool:
+    """Whether a SESSION window was left without its aggregate."""
+    return any(isinstance(one, WindowAssign) and isinstance(one.window, Session) for one in walk(node))
+
+
+def _create_hint(name: str) -> str:
+    return f"CREATE TABLE {name} (...)"

@@ -1,0 +1,51 @@
+"""Walking and rebuilding plans. Knows the nodes' shapes and nothing of their meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from qanat.sql.plan import (
+    Filter,
+    IntervalJoin,
+    Node,
+    Project,
+    Scan,
+    Union,
+    WindowAggregate,
+    WindowAssign,
+    WindowJoin,
+)
+
+
+def inputs_of(node: Node) -> tuple[Node, ...]:
+    """The nodes that this one reads."""
+    match node:
+        case Scan():
+            return ()
+        case Union():
+            return node.inputs
+        case IntervalJoin() | WindowJoin():
+            return (node.left, node.right)
+        case Project() | Filter() | WindowAssign() | WindowAggregate():
+            return (node.input,)
+
+
+def map_inputs(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The node with every input changed."""
+    match node:
+        case Scan():
+            return node
+        case Union():
+            return replace(node, inputs=tuple(change(one) for one in node.inputs))
+        case IntervalJoin() | WindowJoin():
+            return replace(node, left=change(node.left), right=change(node.right))
+        case Project() | Filter() | WindowAssign() | WindowAggregate():
+            return replace(node, input=change(node.input))
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all below it, outermost first."""
+    yield node
+    for one in inputs_of(node):
+        yield from walk(one)
