@@ -177,8 +177,9 @@ def _to_ms(column: pa.Array, per_second: int | None) -> Times:
     if pa.types.is_integer(column.type):
         whole: Times = np.clip(_numpy(column.cast(pa.int64())), -_FARTHEST, _FARTHEST) * 1000 // per_second
         return whole
-    seconds = np.nan_to_num(column.cast(pa.float64()).to_numpy(zero_copy_only=False) * (1000 / per_second))
-    return np.clip(seconds, -_FARTHEST, _FARTHEST).astype(np.int64)
+    real = np.nan_to_num(column.cast(pa.float64()).to_numpy(zero_copy_only=False) * (1000 / per_second))
+    clipped: Times = np.clip(real, -_FARTHEST, _FARTHEST).astype(np.int64)
+    return clipped
 
 
 def _numpy(column: pa.Array) -> Times:
