@@ -3,7 +3,7 @@
 `slices` is the logic: it steps all households at once, cycle by cycle, and gives rows of both streams in order of
 arrival. `messages` turns them into MQTT publications (for sockets, in real or accelerated time), `batches` into Arrow
 batches as the log would store them (for the bench). No socket, no clock, no random state: every draw is a hash of
-(seed, household, cycle, purpose), so household 7 of a fleet of ten is household 7 of a fleet of four thousand, and slices
+(seed, household, cycle, purpose): household 7 of a fleet of ten is household 7 of a fleet of four thousand, and slices
 may be cut anywhere.
 
 What a household does is in `docs/design/sim.md`.
