@@ -210,6 +210,8 @@ class Connection:
                 self._count(runs)
             if taken > at:
                 return taken
+        elif data[at] >> 4 != Kind.CONNECT:  # at once: what is not MQTT may announce more than ever comes
+            raise ProtocolError("the first packet is not CONNECT", reason_code=Reason.PROTOCOL_ERROR)
         frame = find_frame(data, at)
         if frame is None:
             return at

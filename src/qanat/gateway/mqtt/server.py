@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from qanat.errors import BackpressureError, LogFullError, QanatError
 from qanat.gateway.auth import Authenticator
@@ -129,13 +130,12 @@ class Link(asyncio.Protocol):
     # --- asyncio calls these -----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of asyncio's
         self._context.metrics.gateway_connections(_PROTOCOL, 1)
         if len(self._server.links) >= self._context.max_connections:
             self._context.metrics.gateway_refused(_PROTOCOL, "connections")
             self._machine.disconnect(Reason.SERVER_BUSY, "too many connections")
-            transport.abort()
+            self.abort()
             return
         self._server.links.add(self)
         if self._context.ingest.is_full:
