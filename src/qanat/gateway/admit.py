@@ -125,7 +125,7 @@ def _admit_stream(
     if inlet.stream.arrival is not None and rows.num_rows:
         here = arrivals[index]
         rows, times = _fill_arrival(rows, inlet.stream.arrival, here)
-        early = times - here > skew
+        early = times > here + skew  # so, since the difference can leave 64 bits
         if early.any():
             for row in np.flatnonzero(early).tolist():
                 bury(int(index[row]), DeadKind.FUTURE, _future(int(times[row]), int(here[row]), skew))
