@@ -115,6 +115,10 @@ class Log(Protocol):
         last chunk is not cut). An offset that retention has deleted reads from the first one still there."""
         ...
 
+    def seq(self) -> int:
+        """The number of the newest committed append of any stream; 0 where there is none."""
+        ...
+
     def status(self) -> dict[str, StreamStatus]:
         """All streams."""
         ...

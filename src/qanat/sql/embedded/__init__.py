@@ -1,0 +1,22 @@
+"""The one-process runtime: runs a `Program` over a log. See docs/design/runtime.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qanat.sql.embedded.engine import Engine, PipelineStatus
+    from qanat.sql.embedded.runner import EngineOptions
+
+__all__ = ["Engine", "EngineOptions", "PipelineStatus"]
+
+_WHERE = {"Engine": "engine", "PipelineStatus": "engine", "EngineOptions": "runner"}
+
+
+def __getattr__(name: str) -> object:
+    """Load the engine when it is first used: importing polars and pyarrow takes a moment."""
+    from importlib import import_module
+
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -139,7 +139,7 @@ def java_text(shortest: str, value: float) -> str:
     >>> java_text("1e10", 1e10), java_text("0.5", 0.5), java_text("1e-5", 1e-5)
     ('1.0E10', '0.5', '1.0E-5')
     """
-    if value != value:  # noqa: PLR0124
+    if value != value:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "Infinity" if value > 0 else "-Infinity"

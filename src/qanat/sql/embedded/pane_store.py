@@ -1,0 +1,91 @@
+"""Accumulators per (pane, key): sparse, sorted by pane, then key number. Rows are folded in, panes are taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qanat.sql.embedded.flow import Array, Ints, State, no_rows
+from qanat.sql.embedded.folds import Fold, Inputs
+
+#: A lookup table is used instead of a sort where it has at most this many entries per row.
+_DENSE = 6
+
+
+class PaneStore:
+    """One entry per pane and key that has rows; `cells[f][c]` is accumulator column c of fold f."""
+
+    def __init__(self, folds: Sequence[Fold]) -> None:
+        self.folds = folds
+        self.pane = no_rows()
+        self.key = no_rows()
+        self.cells: list[list[Array]] = [[cell.empty(0) for cell in fold.cells] for fold in folds]
+
+    def add(self, panes: Ints, keys: Ints, inputs: Sequence[Inputs]) -> None:
+        """Fold rows in, in their order. `inputs`: one per fold."""
+        if not len(panes):
+            return
+        low, high = int(panes.min()), int(panes.max())
+        begin, end = (int(i) for i in np.searchsorted(self.pane, [low, high + 1]))
+        slots = self._slots(panes, keys, begin, end, low, high)
+        for cells, fold, given in zip(self.cells, self.folds, inputs, strict=True):
+            fold.add([cell[begin:] for cell in cells], slots, given)
+
+    def _slots(self, panes: Ints, keys: Ints, begin: int, end: int, low: int, high: int) -> Ints:
+        """The entry of each row, counted from `begin`; makes missing entries in the stretch [begin, end)."""
+        width = max(int(keys.max()), int(self.key[begin:end].max(initial=0))) + 1
+        area = (high - low + 1) * width
+        if area <= max(_DENSE * (len(panes) + end - begin), 65_536):
+            code = (panes - low) * width + keys
+            old = (self.pane[begin:end] - low) * width + self.key[begin:end]
+            present = np.zeros(area, dtype=np.bool_)
+            present[code] = True
+            present[old] = True
+            codes = np.flatnonzero(present)
+            table = np.empty(area, dtype=np.int64)
+            table[codes] = np.arange(len(codes))
+            self._widen(begin, end, codes // width + low, codes % width, table[old])
+            return np.asarray(table[code])
+        distinct = np.unique(np.concatenate([panes, self.pane[begin:end]]))
+        code = np.searchsorted(distinct, panes) * width + keys
+        old = np.searchsorted(distinct, self.pane[begin:end]) * width + self.key[begin:end]
+        codes = np.unique(np.concatenate([code, old]))
+        self._widen(begin, end, distinct[codes // width], codes % width, np.searchsorted(codes, old))
+        return np.searchsorted(codes, code)
+
+    def _widen(self, begin: int, end: int, pane: Ints, key: Ints, kept: Ints) -> None:
+        """Replace the stretch [begin, end) by entries `pane`, `key`, of which `kept` are those that were there."""
+        if len(pane) == end - begin:
+            return
+        self.pane = np.concatenate([self.pane[:begin], pane, self.pane[end:]])
+        self.key = np.concatenate([self.key[:begin], key, self.key[end:]])
+        for cells, fold in zip(self.cells, self.folds, strict=True):
+            for i, cell in enumerate(fold.cells):
+                fresh = cell.empty(len(pane))
+                fresh[kept] = cells[i][begin:end]
+                cells[i] = np.concatenate([cells[i][:begin], fresh, cells[i][end:]])
+
+    def stretch(self, first: int, end: int) -> tuple[int, int]:
+        """The entries of panes first <= pane < end, as a range of indices."""
+        begin, stop = np.searchsorted(self.pane, [first, end])
+        return int(begin), int(stop)
+
+    def drop_before(self, pane: int) -> None:
+        """Forget panes below `pane`."""
+        cut = int(np.searchsorted(self.pane, pane))
+        if cut:
+            self.pane, self.key = self.pane[cut:].copy(), self.key[cut:].copy()
+            self.cells = [[cell[cut:].copy() for cell in cells] for cells in self.cells]
+
+    def renumber(self, keys: Ints) -> None:
+        """Keys have new numbers: old number -> new one."""
+        self.key = keys[self.key]
+
+    def snapshot(self) -> State:
+        """All entries."""
+        return {"pane": self.pane, "key": self.key, "cells": [list(cells) for cells in self.cells]}
+
+    def restore(self, state: State) -> None:
+        """Take the entries of a snapshot."""
+        self.pane, self.key, self.cells = state["pane"], state["key"], [list(c) for c in state["cells"]]

@@ -1,0 +1,351 @@
+"""One pipeline at work: feeds -> merge -> operators -> commit, and back to where it was after a crash.
+
+A runner is driven by the engine's thread for it (`step`); writing and committing happen on a thread of its own, in
+order, so that the next micro-batch is computed while the last one is made durable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from qanat.clock import MIN_TIME, now_ms
+from qanat.errors import BackpressureError
+from qanat.log.base import Append, Log, Place, Transaction
+from qanat.sql.embedded.connectors.sinks import Sink
+from qanat.sql.embedded.feeds import Feed, Preparer, Source
+from qanat.sql.embedded.merge import Merged, Merger
+from qanat.sql.embedded.operators import Flow
+from qanat.sql.embedded.outputs import StreamOutput, dead_rows, late_rows
+from qanat.sql.embedded.state import pack, unpack
+from qanat.sql.plan import Pipeline, Scan
+
+#: Commits that may be under way while the next micro-batch is computed.
+_IN_FLIGHT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to run. `live`: streams of the log never end (`qanat up`); else they end where their writers do.
+
+    `batch_rows`: at most so many events per micro-batch. `commit_interval_ms`: how long a pipeline with a sink outside
+    the log gathers before it commits (each commit is a file); into the log every micro-batch is committed at once.
+    `run`: names the files of this state; see `FileSink`.
+    """
+
+    live: bool = False
+    batch_rows: int = 131_072
+    commit_interval_ms: int = 1_000
+    snapshot_interval_ms: int = 5_000
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a runner tells while it runs. Times of the wall clock are epoch seconds."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    late: int = 0
+    partly_late: int = 0
+    dead_letters: int = 0
+    watermark: int = MIN_TIME
+    first_row_at: float | None = None
+    last_commit_at: float | None = None
+    latencies: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One source of one scan. `place`: where positions are kept in the log; None for sources outside it."""
+
+    scan: int
+    name: str
+    source: Source
+    place: Place | None
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What waits for the next commit."""
+
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    late: list[Append] = field(default_factory=list)
+    dead: list[Append] = field(default_factory=list)
+    rows_in: int = 0
+    rows_out: int = 0
+    arrived: int = 0  # of the newest row
+    completed: list[int] = field(default_factory=list)  # arrival times of the rows that completed results
+    since: float = 0.0
+    changed: bool = False
+
+
+class Runner:
+    """Runs one pipeline. Not thread-safe: one thread steps it; `progress` may be read by others."""
+
+    def __init__(  # what a pipeline stands on
+        self,
+        pipeline: Pipeline,
+        log: Log,
+        inputs: Callable[[Flow], list[Input]],
+        sink: Sink | StreamOutput,
+        options: EngineOptions,
+    ) -> None:
+        self.pipeline = pipeline
+        self.progress = Progress()
+        self._log, self._sink, self._options = log, sink, options
+        self._make_inputs = inputs
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"qanat-commit-{pipeline.name}")
+        self._open_flow()
+
+    # -- start and recovery -------------------------------------------------------------------------------------------
+
+    def _open_flow(self) -> None:
+        self._flow = Flow(self.pipeline.root)
+        self._inputs = self._make_inputs(self._flow)
+        preparers = [Preparer(scan) for scan in self._flow.scans]
+        self._feeds = [self._feed(i, preparers[i.scan]) for i in self._inputs]
+        self._merger = Merger(self._flow.scans, self._feeds)
+        self._gathered = _Gathered()
+        self._pending: list[Future[None]] = []
+        self._committed: dict[Place, int] = {}
+        self._last_snapshot = time.monotonic()
+        self._heard = [time.monotonic()] * len(self._feeds)
+
+    def _feed(self, given: Input, preparer: Preparer) -> Feed:
+        return Feed(given.scan, preparer, given.source, given.name, by_clock=not self._options.live)
+
+    def recover(self) -> None:
+        """Load the last snapshot, replay what was committed since without emitting, finish files of the last commit."""
+        name = self.pipeline.name
+        self._committed = self._log.positions(name)
+        stored = self._log.state(f"commit/{name}")
+        committed = unpack(stored) if stored else None
+        if not isinstance(self._sink, StreamOutput):
+            self._sink.recover(committed["sink"] if committed else None)
+        if committed is None:
+            return
+        progress = committed["progress"]
+        for counter in ("rows_in", "rows_out", "late", "partly_late", "dead_letters"):
+            setattr(self.progress, counter, progress[counter])
+        snapshot = self._log.state(f"snapshot/{name}")
+        target = {feed["name"]: feed for feed in committed["feeds"]}
+        if snapshot is not None:
+            self._restore(unpack(snapshot))
+        self._replay(sum(target[f.name]["position"]["consumed"] - f.consumed for f in self._feeds if f.name in target))
+        counters = self._flow.context.counters
+        counters.late, counters.partly_late = self.progress.late, self.progress.partly_late
+
+    def _restore(self, snapshot: dict[str, object]) -> None:
+        self._flow.restore(snapshot["operators"])  # type: ignore[arg-type]
+        self._merger.watermarks = list(snapshot["watermarks"])  # type: ignore[call-overload]
+        positions = {feed["name"]: feed["position"] for feed in snapshot["feeds"]}  # type: ignore[attr-defined]
+        for feed in self._feeds:
+            if feed.name in positions:
+                feed.seek(positions[feed.name])
+
+    def _replay(self, events: int) -> None:
+        while events > 0:
+            merged = self._next(min(events, self._options.batch_rows))
+            if merged is None:
+                time.sleep(0.001)
+                continue
+            self._flow.process(merged.batches)
+            self._flow.context.late.clear()
+            events -= merged.events
+        for feed in self._feeds:
+            feed.bad.clear()
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether every input has ended."""
+        return all(feed.finished for feed in self._feeds)
+
+    def step(self) -> bool:
+        """One micro-batch, if there is one. Whether anything was done. Raises what a commit raised."""
+        self._check()
+        merged = self._next(self._options.batch_rows)
+        if merged is None:
+            worked = self._idle()
+        else:
+            if self.progress.first_row_at is None:
+                self.progress.first_row_at = time.time()
+            self._process(merged)
+            worked = True
+        if self._due(worked):
+            self._commit()
+        return worked
+
+    def _next(self, limit: int) -> Merged | None:
+        horizon = self._log.seq() if self._options.live else None
+        for feed in self._feeds:
+            if not feed.finished:
+                feed.load(limit)
+        return self._merger.take(limit, horizon)
+
+    def _process(self, merged: Merged) -> None:
+        gathered = self._gathered
+        if not gathered.changed:
+            gathered.since, gathered.changed = time.monotonic(), True
+        result = self._flow.process(merged.batches)
+        gathered.rows_in += merged.rows
+        if result.frame.height:
+            gathered.frames.append(result.frame)
+            gathered.rows_out += result.frame.height
+            if self._options.live:
+                events, counts = np.unique(merged.arrived[result.seq], return_counts=True)
+                gathered.completed += [int(at) for at in events[counts > 0] if at]
+        self._side_outputs()
+        self.progress.watermark = result.end
+
+    def _side_outputs(self) -> None:
+        context = self._flow.context
+        name = self.pipeline.name
+        self._gathered.late += [late_rows(name, late, now_ms()) for late in context.late]
+        context.late.clear()
+        for feed in self._feeds:
+            if feed.bad:
+                self._gathered.dead.append(dead_rows(feed.name, feed.bad, now_ms()))
+                self.progress.dead_letters += len(feed.bad)
+                feed.bad = []
+
+    def _idle(self) -> bool:
+        """Leave out partitions that were silent for their idle timeout. Such a decision is never replayed: it is
+        committed with a snapshot."""
+        now = time.monotonic()
+        changed: set[int] = set()
+        for i, feed in enumerate(self._feeds):
+            waited = (now - self._heard[i]) * 1000
+            if feed.idle_ms is not None and not feed.idle and not feed.finished and waited >= feed.idle_ms:
+                feed.idle = True
+                changed.add(feed.scan)
+        if not changed or not self._options.live:
+            return False
+        batches = {number: self._merger.idle(number) for number in range(len(self._flow.scans))}
+        self._process(Merged(batches, 1, 0, np.zeros(1, dtype=np.int64)))
+        self._last_snapshot = float("-inf")
+        return True
+
+    # -- commit -------------------------------------------------------------------------------------------------------
+
+    def _due(self, worked: bool) -> bool:
+        gathered = self._gathered
+        if not gathered.changed:
+            return False
+        if isinstance(self._sink, StreamOutput) or self.finished:
+            return True
+        waited = (time.monotonic() - gathered.since) * 1000
+        return waited >= self._options.commit_interval_ms or (not worked and self._options.live)
+
+    def _commit(self) -> None:
+        gathered, self._gathered = self._gathered, _Gathered()
+        name = self.pipeline.name
+        self.progress.rows_in += gathered.rows_in
+        self.progress.rows_out += gathered.rows_out
+        counters = self._flow.context.counters
+        self.progress.late, self.progress.partly_late = counters.late, counters.partly_late
+        feeds = [{"name": feed.name, "position": feed.position()} for feed in self._feeds]
+        places = self._places()
+        positions = {name: places}
+        state: dict[str, bytes | None] = {}
+        commit = {"feeds": feeds, "sink": None, "progress": self._counts()}
+        if time.monotonic() - self._last_snapshot >= self._options.snapshot_interval_ms / 1000:
+            self._last_snapshot = time.monotonic()
+            state[f"snapshot/{name}"] = self._snapshot(feeds)
+            positions[f"{name}@snapshot"] = places
+        elif not self._committed and places:
+            positions[f"{name}@snapshot"] = dict.fromkeys(places, 0)
+        expect = {name: dict(self._committed)}
+        self._committed = places
+        self._pending.append(self._writer.submit(self._write, gathered, positions, expect, state, commit))
+        while len(self._pending) > _IN_FLIGHT:
+            self._pending.pop(0).result()
+
+    def _counts(self) -> dict[str, int]:
+        p = self.progress
+        return {
+            "rows_in": p.rows_in,
+            "rows_out": p.rows_out,
+            "late": p.late,
+            "partly_late": p.partly_late,
+            "dead_letters": p.dead_letters,
+        }
+
+    def _places(self) -> dict[Place, int]:
+        found = {}
+        for given, feed in zip(self._inputs, self._feeds, strict=True):
+            if given.place is not None:
+                token = feed.position()["token"]
+                found[given.place] = 0 if token is None else int(token["offset"]) + int(token.get("skip", 0))
+        return found
+
+    def _snapshot(self, feeds: list[dict[str, object]]) -> bytes:
+        whole = {"operators": self._flow.snapshot(), "watermarks": self._merger.watermarks, "feeds": feeds}
+        return pack(whole)
+
+    def _write(  # runs on the writer thread; the parts of one commit
+        self,
+        gathered: _Gathered,
+        positions: dict[str, dict[Place, int]],
+        expect: dict[str, dict[Place, int]],
+        state: dict[str, bytes | None],
+        commit: dict[str, object],
+    ) -> None:
+        appends = [*gathered.late, *gathered.dead]
+        if isinstance(self._sink, StreamOutput):
+            appends = [*self._sink.appends(gathered.frames, now_ms()), *appends]
+        else:
+            for frame in gathered.frames:
+                self._sink.write(frame)
+            commit["sink"] = self._sink.prepare()
+        state[f"commit/{self.pipeline.name}"] = pack(commit)
+        self._submit(Transaction(appends, positions, state, expect))
+        if not isinstance(self._sink, StreamOutput):
+            self._sink.publish()
+        now = time.time()
+        self.progress.last_commit_at = now
+        self.progress.latencies += [now - at / 1000 for at in gathered.completed]
+
+    def _submit(self, transaction: Transaction) -> None:
+        while True:
+            try:
+                self._log.submit(transaction).result()
+            except BackpressureError as error:
+                time.sleep(error.retry_after)
+                continue
+            return
+
+    def _check(self) -> None:
+        while self._pending and self._pending[0].done():
+            self._pending.pop(0).result()
+
+    def flush(self) -> None:
+        """Commit what is gathered and wait for it."""
+        if self._gathered.changed:
+            self._commit()
+        while self._pending:
+            self._pending.pop(0).result()
+
+    def restart(self) -> None:
+        """Forget everything in memory and start from what is committed."""
+        for pending in self._pending:
+            pending.cancel()
+        self._writer.shutdown(wait=True)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"qanat-commit-{self.pipeline.name}")
+        self._open_flow()
+        self.recover()
+
+    def close(self) -> None:
+        """Let go of threads; what is not committed is forgotten (and done again at the next start)."""
+        self._writer.shutdown(wait=True)
+
+
+def scan_name(scan: Scan, number: int, partition: int) -> str:
+    """The stable name of a feed within its pipeline."""
+    return f"{scan.table.name}#{number}/{partition}"

@@ -1,0 +1,100 @@
+"""Operators without state: projection, filter, union, window assignment."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from qanat.sql.embedded.flow import Batch, State, empty_frame, instants, timestamps
+from qanat.sql.embedded.kernels import to_polars
+from qanat.sql.embedded.panes import expand, panes_of
+from qanat.sql.plan import Filter, Project, Session, Union, WindowAssign
+
+
+class Stateless:
+    """What operators without state answer."""
+
+    def snapshot(self) -> State:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing to take."""
+
+
+class ProjectOperator(Stateless):
+    """One expression per output column."""
+
+    def __init__(self, node: Project) -> None:
+        pairs = zip(node.schema, node.expressions, strict=True)
+        self._expressions = [to_polars(expression).alias(field.name) for field, expression in pairs]
+        self._names = [field.name for field in node.schema]
+        self._empty = empty_frame(node.schema)
+
+    def process(self, batches: tuple[Batch, ...]) -> Batch:
+        """Evaluate; a constant comes back once per row."""
+        (batch,) = batches
+        if not batch.frame.height:
+            return Batch(self._empty, batch.seq, batch.track)
+        frame = batch.frame.with_columns(self._expressions).select(self._names)
+        return Batch(frame, batch.seq, batch.track)
+
+
+class FilterOperator(Stateless):
+    """Rows for which the predicate is TRUE."""
+
+    def __init__(self, node: Filter) -> None:
+        self._predicate = to_polars(node.predicate).fill_null(value=False).alias("__keep")
+
+    def process(self, batches: tuple[Batch, ...]) -> Batch:
+        """Keep what fits."""
+        (batch,) = batches
+        if not batch.frame.height:
+            return batch
+        keep = batch.frame.with_columns(self._predicate)["__keep"].to_numpy()
+        return batch.select(keep)
+
+
+class UnionOperator(Stateless):
+    """UNION ALL: rows of all inputs in the order of their events."""
+
+    def __init__(self, node: Union) -> None:
+        self._names = [field.name for field in node.schema]
+        self._empty = empty_frame(node.schema)
+
+    def process(self, batches: tuple[Batch, ...]) -> Batch:
+        """Merge rows; the watermark is the smallest of the inputs'."""
+        track = np.minimum.reduce([batch.track for batch in batches])
+        filled = [batch for batch in batches if batch.frame.height]
+        if not filled:
+            return Batch(self._empty, batches[0].seq[:0], track)
+        frames = [batch.frame.rename(dict(zip(batch.frame.columns, self._names, strict=True))) for batch in filled]
+        if len(filled) == 1:
+            return Batch(frames[0], filled[0].seq, track)
+        seq = np.concatenate([batch.seq for batch in filled])
+        order = np.argsort(seq, kind="stable")
+        return Batch(pl.concat(frames)[order], seq[order], track)
+
+
+class WindowAssignOperator(Stateless):
+    """Adds window_start, window_end, window_time; a row comes once per window that covers it. Late rows are kept."""
+
+    def __init__(self, node: WindowAssign) -> None:
+        if isinstance(node.window, Session):
+            raise TypeError("sessions are not assigned row by row")
+        self._node = node
+        self._panes = panes_of(node.window)
+        self._fields = node.schema[-3:]
+        self._empty = empty_frame(node.schema)
+
+    def process(self, batches: tuple[Batch, ...]) -> Batch:
+        """Assign windows."""
+        (batch,) = batches
+        if not batch.frame.height:
+            return Batch(self._empty, batch.seq, batch.track)
+        panes = self._panes.of(instants(batch.frame[self._node.time]))
+        index, windows = expand(self._panes.first_window(panes), self._panes.last_window(panes))
+        start, end = self._panes.start(windows), self._panes.end(windows)
+        times = zip(self._fields, (start, end, end - 1), strict=True)
+        columns = [timestamps(values, field.type).alias(field.name) for field, values in times]
+        return Batch(batch.frame[index].with_columns(columns), batch.seq[index], batch.track)
