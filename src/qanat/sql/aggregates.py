@@ -9,12 +9,12 @@ from sqlglot import exp
 
 from qanat.model.types import BIGINT, STRING, TIMESTAMP, Kind, Type, array, decimal
 from qanat.sql.coercion import NUMERIC
-from qanat.sql.expressions import Column, Expression, Literal, columns
+from qanat.sql.expressions import Call, Column, Expression, Literal, columns
 from qanat.sql.plan import AggregateCall, Field, Node, Session, Window, WindowAggregate
 from qanat.sql.scalars import AGGREGATES, Scalars, try_bind
 from qanat.sql.scope import Attribute, Relation, Role, place, unique
 from qanat.sql.source import Source
-from qanat.sql.windows import Detached, detach
+from qanat.sql.windows import Detached, detach, group_window_role
 
 _WINDOWLESS = (
     "aggregate over a window: FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) "
@@ -77,6 +77,8 @@ class Grouping:
     keys: list[tuple[Expression, Attribute]] = field(default_factory=list)
     roles: dict[Role, Attribute] = field(default_factory=dict)
     calls: list[tuple[AggregateCall, Field]] = field(default_factory=list)
+    #: the older form: GROUP BY TUMBLE(ts, ...) and so on
+    group_window: str | None = None
 
     @property
     def scalars(self) -> Scalars:
@@ -85,8 +87,11 @@ class Grouping:
 
     def add_keys(self, nodes: list[exp.Expr]) -> None:
         """Read the GROUP BY list."""
-        grouped: set[Role] = set()
+        grouped = {Role.START, Role.END} if self.group_window else set()
         for node in nodes:
+            if isinstance(node, exp.Tuple | exp.GroupingSets | exp.Rollup | exp.Cube):
+                hint = "write one query for each, and UNION ALL"
+                raise self.source.unsupported("GROUPING SETS are not supported yet", place(node) or self.at, hint)
             if isinstance(node, exp.Literal):
                 raise self.source.unsupported("GROUP BY takes columns, not positions", place(node), "write the column")
             bound = self.scalars.bind(node)
@@ -116,7 +121,7 @@ class Grouping:
         if missing:
             present = [one.name for one in self.input.visible if one.role]
             if not {"window_start", "window_end"} <= set(present):
-                hint = "keep both window_start and window_end in the inner query, or apply a window function to window_time"
+                hint = "keep window_start and window_end in the inner query, or apply a window function to window_time"
             else:
                 hint = "GROUP BY ..., window_start, window_end"
             raise self.source.unsupported(f"GROUP BY lacks {' and '.join(missing)}", self.at, hint)
@@ -125,8 +130,12 @@ class Grouping:
 
     def special(self, node: exp.Expr) -> Expression | None:
         """An aggregate or a key; None: look inside. A column that is neither raises."""
+        if isinstance(node, exp.Window):
+            return None
         if _aggregate_name(node):
             return self._aggregate(node)
+        if group_window_role(node) is not None:
+            return self._role_column(group_window_role(node), node)
         if isinstance(node, exp.Column):
             return self._key_column(node)
         if any(not isinstance(key, Column) for key, _ in self.keys) and not any(map(_aggregate_name, node.walk())):
@@ -144,7 +153,7 @@ class Grouping:
             for key, attribute in self.keys:
                 if key == inner:
                     return attribute.column if inner is bound else None
-            if not hasattr(inner, "args"):
+            if not isinstance(inner, Call):
                 return bound
             inner = inner.args[0]
         for key, attribute in self.keys:
@@ -157,6 +166,13 @@ class Grouping:
                 return found.column
         hint = f"put it into GROUP BY, or write an aggregate such as LAST_VALUE({node.sql(dialect='spark')})"
         raise self.source.error(f"`{node.name}` is neither a key nor inside an aggregate", place(node), hint)
+
+    def _role_column(self, role: Role | None, node: exp.Expr) -> Expression:
+        """TUMBLE_START(ts, ...) and the like."""
+        if role is None or self.group_window is None or not node.name.upper().startswith(self.group_window):
+            hint = "GROUP BY TUMBLE(ts, INTERVAL '1' MINUTE), or select window_start, window_end"
+            raise self.source.error(f"{node.name.upper()} without its window in GROUP BY", place(node), hint)
+        return self.roles[role].column
 
     def _aggregate(self, node: exp.Expr) -> Expression:
         condition: Expression | None = None
@@ -263,8 +279,9 @@ class Grouping:
             and detach(self.input.node) is None
             and _over_session(self.input.node)
         ):
-            hint = "filter and compute on window_start and window_end after the aggregate"
-            raise self.source.unsupported("a SESSION window's columns are used before its GROUP BY", self.at, hint)
+            hint = "filter in a view and give it to SESSION: SESSION(TABLE filtered PARTITION BY key, ...)"
+            message = "a filter, or use of the window's columns, between SESSION and its GROUP BY"
+            raise self.source.unsupported(message, self.at, hint)
         if start is None or end is None or time is None:
             raise self.source.unsupported("the window's columns are not all here", self.at, _WINDOWLESS)
         attached = (start.field.name, end.field.name)
@@ -282,7 +299,7 @@ def _over_session(node: object) -> bool:
 def _replaced(whole: Expression, part: Expression, by: Expression) -> Expression:
     if whole == part:
         return by
-    if hasattr(whole, "args"):
+    if isinstance(whole, Call):
         return replace(whole, args=tuple(_replaced(one, part, by) for one in whole.args))
     return whole
 
@@ -297,5 +314,5 @@ def _aggregate_name(node: exp.Expr) -> str:
 
 
 def has_aggregates(nodes: list[exp.Expr]) -> bool:
-    """Whether any of the expressions calls an aggregate."""
-    return any(_aggregate_name(part) for node in nodes for part in node.walk())
+    """Whether any of the expressions calls an aggregate (those of OVER are none)."""
+    return any(_aggregate_name(part) and not part.find_ancestor(exp.Window) for node in nodes for part in node.walk())

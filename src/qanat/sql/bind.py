@@ -33,6 +33,12 @@ _REFUSED_CLAUSES = {
     "qualify": ("QUALIFY", "aggregate over a window instead"),
     "windows": ("WINDOW", "OVER is not supported yet"),
     "laterals": ("LATERAL", "select fields and elements: arr[1], row.field"),
+    "version": ("FOR SYSTEM_TIME AS OF", "join the two streams on a key and on time"),
+    "when": ("FOR SYSTEM_TIME AS OF", "join the two streams on a key and on time"),
+    "db": ("a name with several parts", "names have one part: catalogs and databases are not supported"),
+    "except_": ("* EXCEPT", "name the columns"),
+    "replace": ("* REPLACE", "name the columns"),
+    "rename": ("* RENAME", "name the columns"),
     "match": ("MATCH_RECOGNIZE", "use SESSION windows or joins on time"),
     "sample": ("TABLESAMPLE", "write a condition in WHERE"),
     "hint": ("hints", "remove the hint"),
@@ -194,6 +200,8 @@ class Queries:
         kind = " ".join(word for word in words if word).upper()
         if node.args.get("using"):
             raise self.source.unsupported("USING is not supported", place(node), "ON a.id = b.id AND ...")
+        if isinstance(node.this, exp.Unnest | exp.Lateral):
+            self._from(node.this)
         if kind not in ("", "INNER"):
             hint = "inner joins of two streams on a key and on time are"
             raise self.source.unsupported(f"{kind} JOIN is not supported yet", place(node.this), hint)
@@ -217,10 +225,18 @@ class Queries:
     def _grouped(self, node: exp.Expr, relation: Relation) -> Relation:
         group, having = node.args.get("group"), node.args.get("having")
         if group:
+            if any(group.args.get(one) for one in ("grouping_sets", "rollup", "cube", "totals")):
+                hint = "write one query for each, and UNION ALL"
+                raise self.source.unsupported("GROUPING SETS are not supported yet", place(group), hint)
             self._known_args(group, {"expressions"})
         at = place(group) if group else place(node.expressions[0])
-        grouping = Grouping(self.source, relation, at)
-        grouping.add_keys(group.expressions if group else [])
+        nodes = group.expressions if group else []
+        older = windows.group_window(nodes)
+        if older is not None:
+            nodes = [one for one in nodes if one is not older]
+            relation = windows.assign_group(older, nodes, relation, self.source)
+        grouping = Grouping(self.source, relation, at, group_window=older.name.upper() if older else None)
+        grouping.add_keys(nodes)
         scalars = Scalars(self.source, relation, grouping.special)
         items = self._items(node.expressions, scalars, relation)
         condition = scalars.condition(having.this, "HAVING") if having else None

@@ -7,7 +7,7 @@ Function calls all become `exp.Anonymous`, whatever their name: their meaning is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -85,7 +85,7 @@ class FlinkTokenizer(Tokenizer):
     NESTED_COMMENTS = False
     KEYWORDS: ClassVar[dict[str, TokenType]] = {
         key: kind for key, kind in Tokenizer.KEYWORDS.items() if not key.startswith(("{", "/*+"))
-    }
+    } | {"MATCH_RECOGNIZE": TokenType.MATCH_RECOGNIZE}
 
 
 class FlinkParser(Parser):
@@ -104,15 +104,22 @@ class FlinkParser(Parser):
         "POSITION": lambda self: self._parse_position_call(),
         "SUBSTRING": lambda self: self._parse_substring_call(),
     }
+    PLACEHOLDER_PARSERS: ClassVar[dict[TokenType, Callable[..., Any]]] = {}
+    FUNC_TOKENS: ClassVar[set[TokenType]] = {*Parser.FUNC_TOKENS, TokenType.SESSION}
     NO_PAREN_IF_COMMANDS = False
 
-    def __init__(self, source: Source, tokens: list[Token]) -> None:
-        super().__init__(error_level=ErrorLevel.IMMEDIATE, dialect=Flink)
+    #: Text that is being parsed; sqlglot makes parsers of its own, which have none.
+    source = Source("SQL", "", "")
+
+    def load(self, source: Source, tokens: list[Token]) -> Self:
+        """Get ready to parse these tokens of the text."""
         self.reset()
+        self.error_level = ErrorLevel.IMMEDIATE
         self.sql = source.sql
         self.source = source
         self._chunks = [tokens]
         self._advance_chunk()
+        return self
 
     # --- errors --------------------------------------------------------------------------------------------------------
 
@@ -159,6 +166,12 @@ class FlinkParser(Parser):
         if alias:
             node.set("alias", alias)
         return node
+
+    def _parse_match_recognize(self) -> exp.MatchRecognize | None:
+        if self._match(TokenType.MATCH_RECOGNIZE, advance=False):
+            hint = "use SESSION windows or joins on time"
+            raise self.fail("MATCH_RECOGNIZE is not supported", self._curr.start, hint, unsupported=True)
+        return None
 
     def _parse_window_table(self) -> WindowTable:
         token = self._curr

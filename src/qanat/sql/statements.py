@@ -182,7 +182,7 @@ def _unclosed(sql: str) -> int:
 
 
 def _parse_one(source: Source, tokens: list[Token]) -> Statement:
-    parser = StatementParser(source, tokens)
+    parser = StatementParser(dialect=Flink).load(source, tokens)
     try:
         return parser.parse_statement()
     except PlacedError as error:

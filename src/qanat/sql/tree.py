@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from qanat.sql.expressions import Call, Cast, Column, Expression, Literal
 from qanat.sql.plan import (
     Filter,
     IntervalJoin,
@@ -49,3 +50,16 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
     for one in inputs_of(node):
         yield from walk(one)
+
+
+def substitute(expression: Expression, by_name: Mapping[str, Expression]) -> Expression:
+    """The expression with columns replaced by what they stand for; names that are not in the map stay."""
+    match expression:
+        case Column(name=name):
+            return by_name.get(name, expression)
+        case Call():
+            return replace(expression, args=tuple(substitute(one, by_name) for one in expression.args))
+        case Cast():
+            return replace(expression, arg=substitute(expression.arg, by_name))
+        case Literal():
+            return expression

@@ -26,6 +26,9 @@ from qanat.sql.scalars import Scalars
 from qanat.sql.scope import Attribute, Relation, Role, place, resolve, unique
 from qanat.sql.source import Source
 
+#: The window functions of GROUP BY: their arguments after the time.
+_GROUP_WINDOWS = {"TUMBLE": ("SIZE",), "HOP": ("SLIDE", "SIZE"), "SESSION": ("GAP",)}
+_GROUP_WINDOW_ROLES = {"START": Role.START, "END": Role.END, "ROWTIME": Role.TIME}
 _NO_TIME = "declare it in CREATE TABLE: WATERMARK FOR {name} AS {name} - INTERVAL '5' SECOND"
 
 
@@ -93,6 +96,40 @@ def _length(key: str, node: exp.Expr, source: Source) -> int:
     return bound.value
 
 
+def group_window_role(node: exp.Expr) -> Role | None:
+    """What TUMBLE_START, HOP_END, SESSION_ROWTIME ... stand for; None for anything else."""
+    if not isinstance(node, exp.Anonymous) or not isinstance(node.this, str):
+        return None
+    window, _, what = node.this.upper().partition("_")
+    return _GROUP_WINDOW_ROLES.get(what) if window in _GROUP_WINDOWS else None
+
+
+def group_window(nodes: list[exp.Expr]) -> exp.Expr | None:
+    """The window among the GROUP BY expressions: `TUMBLE(ts, INTERVAL '1' MINUTE)`, the older form."""
+    calls = [one for one in nodes if isinstance(one, exp.Anonymous) and isinstance(one.this, str)]
+    return next((one for one in calls if one.this.upper() in _GROUP_WINDOWS), None)
+
+
+def assign_group(node: exp.Expr, keys: list[exp.Expr], relation: Relation, source: Source) -> Relation:
+    """The older form as a window function: the same plan, with the window's columns hidden."""
+    name, arguments = node.name.upper(), node.expressions
+    wanted = _GROUP_WINDOWS[name]
+    if len(arguments) != len(wanted) + 1 or not isinstance(arguments[0], exp.Column):
+        usage = ", ".join(["ts", *(f"INTERVAL '1' {unit}" for unit in ("MINUTE", "HOUR")[: len(wanted)])])
+        raise source.error(
+            f"{name} takes a time attribute and {len(wanted)} interval(s)", place(node), f"{name}({usage})"
+        )
+    params = dict(zip(wanted, arguments[1:], strict=True))
+    partition = [key.this for key in keys if isinstance(key, exp.Column)] if name == "SESSION" else []
+    if name == "SESSION" and len(partition) != len(keys):
+        raise source.unsupported("SESSION by an expression", place(node), "compute the key in a subquery")
+    table = WindowTable(this=name, source=None, time=[arguments[0].this], partition=partition, params=params)
+    assigned = assign(table.update_positions(node), relation, source)
+    count = len(assigned.attributes) - 3
+    hidden = tuple(replace(one, hidden=True) for one in assigned.attributes[count:])
+    return replace(assigned, attributes=(*assigned.attributes[:count], *hidden))
+
+
 def _divides(what: str, part: int, size: int, node: exp.Expr, source: Source) -> None:
     if size % part:
         message = f"the size must be a whole multiple of the {what}: {size} ms is not one of {part} ms"
@@ -119,7 +156,8 @@ def detach(node: Node) -> Detached | None:
             return Detached(inner, window, time, partition, frozenset(names))
         case Filter(input=below, predicate=predicate):
             found = detach(below)
-            if found is None or columns(predicate) & found.gone:
+            # a filter above SESSION sees sessions of all rows, so it may not move below it
+            if found is None or isinstance(found.window, Session) or columns(predicate) & found.gone:
                 return None
             return replace(found, node=Filter(found.node, predicate, found.node.schema))
         case Project():
