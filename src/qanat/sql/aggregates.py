@@ -126,7 +126,7 @@ class Grouping:
                 hint = "GROUP BY ..., window_start, window_end"
             raise self.source.unsupported(f"GROUP BY lacks {' and '.join(missing)}", self.at, hint)
 
-    # --- expressions over the groups ----------------------------------------------------------------------------------
+    # --- expressions over the groups ------------------------------------------------------------------------
 
     def special(self, node: exp.Expr) -> Expression | None:
         """An aggregate or a key; None: look inside. A column that is neither raises."""
@@ -228,7 +228,7 @@ class Grouping:
             raise self.source.error("the separator of LISTAGG is a string", place(node), "LISTAGG(x, ', ')")
         return AggregateCall(name, bound, result.with_nullable(True), distinct, condition)
 
-    # --- the node -----------------------------------------------------------------------------------------------------
+    # --- the node -------------------------------------------------------------------------------------------
 
     def build(self) -> Relation:
         """The aggregate node and its columns; call it after SELECT and HAVING are bound."""

@@ -113,7 +113,7 @@ class Queries:
                 found = value[0] if isinstance(value, list) else value
                 raise self.source.unsupported(f"{what} is not supported", place(found) or place(node), hint)
 
-    # --- FROM ----------------------------------------------------------------------------------------------------------
+    # --- FROM ------------------------------------------------------------------------------------------------
 
     def _from(self, node: exp.Expr) -> Relation:
         """One item of FROM, under its alias."""
@@ -136,7 +136,7 @@ class Queries:
 
     def _aliased(self, relation: Relation, alias: exp.Expr) -> Relation:
         relation = relation.qualified(alias.name)
-        names = [one.name for one in alias.columns]
+        names = [one.name for one in alias.args.get("columns") or []]
         return self._renamed(relation, names, place(alias)) if names else relation
 
     def _renamed(self, relation: Relation, names: list[str], at: int | None) -> Relation:
@@ -206,7 +206,7 @@ class Queries:
             hint = "inner joins of two streams on a key and on time are"
             raise self.source.unsupported(f"{kind} JOIN is not supported yet", place(node.this), hint)
 
-    # --- SELECT --------------------------------------------------------------------------------------------------------
+    # --- SELECT ----------------------------------------------------------------------------------------------
 
     def _select(self, node: exp.Expr) -> Relation:
         self._known_args(node, _KNOWN_CLAUSES)
@@ -272,7 +272,7 @@ class Queries:
             return found
         return None
 
-    # --- UNION ALL -----------------------------------------------------------------------------------------------------
+    # --- UNION ALL -------------------------------------------------------------------------------------------
 
     def _union(self, node: exp.Expr) -> Relation:
         self._known_args(node, {"this", "expression", "with_", "distinct"})
@@ -294,10 +294,9 @@ class Queries:
         schema = tuple(
             replace(one, name=name) for one, name in zip(fields, unique(one.name for one in fields), strict=True)
         )
-        nodes = [_cast_to(one, schema) for one in inputs]
         flat: list[Node] = []
-        for one in nodes:
-            flat += one.inputs if isinstance(one, Union) and one.schema == schema else [one]
+        for branch in (_cast_to(one, schema) for one in inputs):
+            flat += branch.inputs if isinstance(branch, Union) and branch.schema == schema else [branch]
         return relation_of(Union(tuple(flat), schema), schema)
 
 

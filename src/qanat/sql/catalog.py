@@ -95,7 +95,7 @@ def _names(wanted: Sequence[Name], known: list[str], clause: str, source: Source
     return tuple(one.text for one in wanted)
 
 
-# --- watermark -------------------------------------------------------------------------------------------------------------
+# --- watermark ---------------------------------------------------------------------------------------------------
 
 
 def _watermark(
@@ -138,7 +138,7 @@ def _delay(expression: Expression, column: str) -> int | None:
             return None
 
 
-# --- the stream in the log ---------------------------------------------------------------------------------------------------
+# --- the stream in the log -----------------------------------------------------------------------------------------
 
 
 def _stream(table: Table, values: Mapping[str, object], statement: CreateTable, source: Source) -> streams.Stream:

@@ -52,7 +52,7 @@ def _pipelines(parsed: Sequence[tuple[Statement, Source]], catalog: Catalog) -> 
             pipeline = Pipeline("result", optimise(root), None, statement.text)
         else:
             continue
-        _check_sources(pipeline, source, catalog)
+        _check_sources(pipeline, source)
         pipelines.append(_numbered(pipeline, taken))
     return tuple(pipelines)
 
@@ -76,7 +76,7 @@ def _insert(statement: Insert, source: Source, catalog: Catalog) -> Pipeline:
     return Pipeline(table.name, root, table, statement.text)
 
 
-def _check_sources(pipeline: Pipeline, source: Source, catalog: Catalog) -> None:
+def _check_sources(pipeline: Pipeline, source: Source) -> None:
     for node in walk(pipeline.root):
         if isinstance(node, Scan) and not CONNECTORS[node.table.connector].reads:
             message = f"`{node.table.name}` cannot be read: the connector '{node.table.connector}' only writes"

@@ -13,7 +13,8 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, ParseError
 from sqlglot.parser import Parser
-from sqlglot.tokens import Token, Tokenizer, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
+from sqlglot.tokens import Tokenizer
 
 from qanat.model.types import Kind, Type
 from qanat.sql.source import Source
@@ -54,7 +55,7 @@ class PlacedError(ParseError):
         self.message, self.at, self.hint, self.unsupported = message, at, hint, unsupported
 
 
-class WindowTable(exp.Expression):  # type: ignore[misc]  # sqlglot is untyped where compiled
+class WindowTable(exp.Expression):
     """A window table function in FROM. `this`: its name; `source`: a table or a query; `time`: the DESCRIPTOR's
     columns; `partition`: columns of SESSION's PARTITION BY; `params`: argument name -> interval."""
 
@@ -69,7 +70,7 @@ class WindowTable(exp.Expression):  # type: ignore[misc]  # sqlglot is untyped w
     }
 
 
-class TypedCast(exp.Expression):  # type: ignore[misc]
+class TypedCast(exp.Expression):
     """CAST, TRY_CAST (`safe`) or a literal such as DATE '2026-01-01' (`literal`); `to` is a `model.types.Type`."""
 
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "to": True, "safe": False, "literal": False}
@@ -121,10 +122,14 @@ class FlinkParser(Parser):
         self._advance_chunk()
         return self
 
-    # --- errors --------------------------------------------------------------------------------------------------------
+    # --- errors ----------------------------------------------------------------------------------------------
 
     def raise_error(self, message: str, token: Token | None = None) -> None:
-        """Every parse error, sqlglot's and ours, with the place of the token it stopped at."""
+        """Every parse error of sqlglot's comes through here."""
+        raise self.unexpected(message, token)
+
+    def unexpected(self, message: str, token: Token | None = None) -> PlacedError:
+        """A parse error with what was found, and the place of the token at which it stopped."""
         found = token or self._curr or self._prev
         ended = not token and not self._curr
         at = (found.end + 1 if ended else found.start) if found else 0
@@ -133,7 +138,7 @@ class FlinkParser(Parser):
         message = message[:1].lower() + message[1:]
         if message.startswith(("required keyword", "required argument")):
             message = "incomplete expression"
-        raise PlacedError(f"{message}, found {text}", at)
+        return PlacedError(f"{message}, found {text}", at)
 
     def fail(self, message: str, at: int, hint: str | None = None, unsupported: bool = False) -> PlacedError:
         """An error whose message is complete."""
@@ -143,14 +148,14 @@ class FlinkParser(Parser):
         """The next words, or an error that says which one was expected."""
         for word in words:
             if not self._match_text_seq(word):
-                self.raise_error(f"expected {word}")
+                raise self.unexpected(f"expected {word}")
 
     def expect_token(self, kind: TokenType, text: str) -> None:
         """The next token, or an error."""
         if not self._match(kind):
-            self.raise_error(f"expected {text}")
+            raise self.unexpected(f"expected {text}")
 
-    # --- tables --------------------------------------------------------------------------------------------------------
+    # --- tables ----------------------------------------------------------------------------------------------
 
     def _parse_table(self, *args: Any, **kwargs: Any) -> exp.Expr | None:
         start = self._curr
@@ -177,14 +182,14 @@ class FlinkParser(Parser):
         token = self._curr
         name = token.text.upper() if token else ""
         if name not in WINDOW_FUNCTIONS:
-            self.raise_error("expected one of " + ", ".join(WINDOW_FUNCTIONS))
+            raise self.unexpected("expected one of " + ", ".join(WINDOW_FUNCTIONS))
         self._advance()
         self.expect_token(TokenType.L_PAREN, "(")
         arguments: dict[str, Any] = {}
         while True:
             key = self._parse_argument_name(name, len(arguments))
             if key in arguments:
-                self.raise_error(f"{name} takes {key} once")
+                raise self.unexpected(f"{name} takes {key} once")
             arguments[key] = self._parse_window_argument(key)
             if not self._match(TokenType.COMMA):
                 break
@@ -197,18 +202,18 @@ class FlinkParser(Parser):
         data, partition = arguments.pop("DATA")
         time = arguments.pop("TIMECOL")
         node = WindowTable(this=name, source=data, time=time, partition=partition, params=arguments)
-        return node.update_positions(token)  # type: ignore[no-any-return]
+        return node.update_positions(token)
 
     def _parse_argument_name(self, function: str, position: int) -> str:
         names = WINDOW_FUNCTIONS[function]
         if self._next and self._next.token_type == TokenType.FARROW:
             key = self._curr.text.upper()
             if key not in names:
-                self.raise_error(f"{function} takes {', '.join(names)}")
+                raise self.unexpected(f"{function} takes {', '.join(names)}")
             self._advance(2)
             return key
         if position >= len(names):
-            self.raise_error(f"{function} takes at most {len(names)} arguments")
+            raise self.unexpected(f"{function} takes at most {len(names)} arguments")
         return names[position]
 
     def _parse_window_argument(self, key: str) -> Any:
@@ -219,21 +224,24 @@ class FlinkParser(Parser):
             return self._parse_wrapped_csv(self._parse_id_var)
         interval = self._parse_interval()
         if interval is None:
-            self.raise_error(f"expected an interval for {key}, such as INTERVAL '1' MINUTE")
+            raise self.unexpected(f"expected an interval for {key}, such as INTERVAL '1' MINUTE")
         return interval
 
     def _parse_window_data(self) -> tuple[exp.Expr, list[exp.Expr]]:
+        data: exp.Expr | None
         if self._match(TokenType.TABLE):
             data = self._parse_table_parts()
         elif self._match(TokenType.L_PAREN, advance=False):
             data = super()._parse_table()
         else:
-            self.raise_error("expected TABLE name")
+            data = None
+        if data is None:
+            raise self.unexpected("expected TABLE name")
         partition: list[exp.Expr] = []
         if self._match(TokenType.PARTITION_BY):
             wrapped = self._match(TokenType.L_PAREN)
             while True:
-                partition.append(self._parse_id_var())
+                partition.append(self.parse_name())
                 # without parentheses a comma ends the argument: PARTITION BY a, DESCRIPTOR(ts)
                 more = self._curr and self._curr.token_type == TokenType.COMMA
                 if not more or (not wrapped and not self._partition_goes_on()):
@@ -246,7 +254,7 @@ class FlinkParser(Parser):
     def _partition_goes_on(self) -> bool:
         return bool(self._next) and self._next.text.upper() not in ("DESCRIPTOR", "TIMECOL", "GAP")
 
-    # --- expressions ---------------------------------------------------------------------------------------------------
+    # --- expressions -----------------------------------------------------------------------------------------
 
     def _parse_type(self, parse_interval: bool = True, fallback_to_identifier: bool = False) -> exp.Expr | None:
         if self._curr and self._next and self._next.token_type == TokenType.STRING:
@@ -268,7 +276,11 @@ class FlinkParser(Parser):
         node = TypedCast(this=value, to=Type(Kind[name], nullable=False, precision=precision), literal=True)
         return node.update_positions(token)
 
-    def _parse_interval(self, require_interval: bool = True, parse_function_unit: bool = True) -> exp.Expr | None:
+    def _parse_interval(
+        self,
+        require_interval: bool = True,  # noqa: ARG002  # sqlglot's signature
+        parse_function_unit: bool = True,  # noqa: ARG002
+    ) -> exp.Interval | None:
         token = self._curr
         if not self._match_pair(TokenType.INTERVAL, TokenType.STRING):
             return None
@@ -283,7 +295,7 @@ class FlinkParser(Parser):
         text = self._curr.text.upper() if self._curr else ""
         unit = text[:-1] if text.endswith("S") else text
         if unit not in UNITS:
-            self.raise_error("expected a unit such as SECOND, MINUTE, HOUR or DAY")
+            raise self.unexpected("expected a unit such as SECOND, MINUTE, HOUR or DAY")
         token = self._curr
         self._advance()
         numbers = self._parse_numbers()
@@ -340,7 +352,7 @@ class FlinkParser(Parser):
             arguments.append(self._parse_bitwise())
         return self._call("SUBSTRING", *arguments)
 
-    # --- types ---------------------------------------------------------------------------------------------------------
+    # --- types -----------------------------------------------------------------------------------------------
 
     def parse_data_type(self) -> Type:
         """A type as Flink writes it, with NOT NULL."""
@@ -356,7 +368,7 @@ class FlinkParser(Parser):
         token = self._curr
         name = token.text.upper() if token else ""
         if not token or token.token_type == TokenType.IDENTIFIER:
-            self.raise_error("expected a type")
+            raise self.unexpected("expected a type")
         self._advance()
         match name:
             case "CHAR" | "VARCHAR":
@@ -395,7 +407,7 @@ class FlinkParser(Parser):
         numbers: list[int] = []
         while not numbers or self._match(TokenType.COMMA):
             if not self._match(TokenType.NUMBER):
-                self.raise_error("expected a number")
+                raise self.unexpected("expected a number")
             numbers.append(int(self._prev.text))
         self.expect_token(TokenType.R_PAREN, ")")
         return numbers
@@ -424,10 +436,10 @@ class FlinkParser(Parser):
 
     def _parse_inner(self, parse: Callable[[], T]) -> T:
         if not self._match(TokenType.LT):
-            self.raise_error("expected <")
+            raise self.unexpected("expected <")
         inner = parse()
         if not self._match(TokenType.GT):
-            self.raise_error("expected >")
+            raise self.unexpected("expected >")
         return inner
 
     def _parse_pair(self) -> tuple[Type, Type]:
@@ -453,8 +465,10 @@ class FlinkParser(Parser):
         token = self._curr
         node = self._parse_id_var(any_token=False)
         if not isinstance(node, exp.Identifier):
-            self.raise_error("expected a name")
-        return node if "start" in node.meta else node.update_positions(token)
+            raise self.unexpected("expected a name")
+        if "start" not in node.meta:
+            node.update_positions(token)
+        return node
 
 
 _USAGE = {

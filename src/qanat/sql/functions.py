@@ -50,7 +50,7 @@ class Function:
 
 
 def apply(name: str, arguments: Arguments) -> tuple[Arguments, Type]:
-    """Arguments with casts, and the type of the call. Raises `Mismatch`; KeyError for a name that is not in the table."""
+    """Arguments with casts, and the type of the call. Raises `Mismatch`; KeyError for a name not in the table."""
     function = FUNCTIONS[name]
     count = len(arguments)
     if count < function.least or (function.most is not None and count > function.most):
@@ -86,7 +86,7 @@ def _fits(argument: Expression, wanted: Type) -> Expression:
     raise Mismatch(f"expected {wanted}, found {argument.type.with_nullable(True)}", f"CAST(... AS {wanted})")
 
 
-# --- rules ---------------------------------------------------------------------------------------------------------------
+# --- rules -----------------------------------------------------------------------------------------------------
 
 
 def _fixed(*wanted: Type, returns: Type, fails: bool = False) -> Rule:
@@ -409,7 +409,7 @@ def _unix_timestamp(arguments: Arguments) -> tuple[Arguments, Type]:
     return _fixed(STRING, returns=BIGINT)(arguments)
 
 
-# --- the table ------------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------
 
 _NUMBER: list[tuple[str, str, str, Rule, int, int | None]] = [
     ("+", "a + b", "Sum; integers wrap around. Also time + interval.", _arithmetic("+"), 2, 2),

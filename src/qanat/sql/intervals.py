@@ -1,4 +1,4 @@
-"""INTERVAL literals -> milliseconds or months, as Calcite reads them. Pure; raises ValueError with the words to show."""
+"""INTERVAL literals -> milliseconds or months, as Calcite reads them. Pure; raises ValueError with its words."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Join:
         }
         return renamed(expression, names)
 
-    # --- time ---------------------------------------------------------------------------------------------------------
+    # --- time -----------------------------------------------------------------------------------------------
 
     def _time_bound(self, condition: Expression) -> bool:
         if not isinstance(condition, Call) or condition.function not in _FLIPPED:
@@ -150,7 +150,7 @@ class Join:
         amount = step.value if isinstance(step.value, int) else 0
         return inner[0], inner[1] + (amount if expression.function == "+" else -amount)
 
-    # --- the node -----------------------------------------------------------------------------------------------------
+    # --- the node -------------------------------------------------------------------------------------------
 
     def build(self) -> Relation:
         """The join node. Raises `UnsupportedError` for a join that would keep its state for ever."""

@@ -95,7 +95,7 @@ class Scalars:
             raise self.source.error(error.message, place(node), error.hint) from None
         return Call(name, cast, result)
 
-    # --- leaves --------------------------------------------------------------------------------------------------------
+    # --- leaves ----------------------------------------------------------------------------------------------
 
     def _column(self, node: exp.Expr) -> Expression:
         parts = [part.name for part in (node.args.get(key) for key in ("catalog", "db", "table", "this")) if part]
@@ -141,7 +141,7 @@ class Scalars:
     def _boolean(self, node: exp.Expr) -> Expression:
         return Literal(bool(node.this), BOOLEAN.with_nullable(False))
 
-    def _null(self, node: exp.Expr) -> Expression:
+    def _null(self, _: exp.Expr) -> Expression:
         return Literal(None, Type(Kind.NULL))
 
     def _interval(self, node: exp.Expr) -> Expression:
@@ -156,7 +156,7 @@ class Scalars:
             raise self.source.error(str(error), place(node.this), _interval_hint(text, unit)) from None
         return Literal(amount, Type(Kind.INTERVAL_YEAR if months else Kind.INTERVAL_DAY, nullable=False))
 
-    # --- operators -----------------------------------------------------------------------------------------------------
+    # --- operators -------------------------------------------------------------------------------------------
 
     def _paren(self, node: exp.Expr) -> Expression:
         return self.bind(node.this)
@@ -257,7 +257,7 @@ class Scalars:
             hint = hint or "TIMESTAMP '2026-01-31 23:59:59.000'"
             raise self.source.error(f"`{text}` is not a {target.kind.value}", place(node), hint) from None
 
-    # --- functions -----------------------------------------------------------------------------------------------------
+    # --- functions -------------------------------------------------------------------------------------------
 
     def _function(self, node: exp.Expr) -> Expression:
         written = node.name if isinstance(node.this, str) else node.this.name
@@ -303,7 +303,7 @@ class Scalars:
         raise self.source.unsupported(f"{name.upper()} is not supported here", at, _REFUSED[name.upper()])
 
     def _clock(self, node: exp.Expr) -> Expression:
-        name = {exp.CurrentTimestamp: "CURRENT_TIMESTAMP", exp.CurrentDate: "CURRENT_DATE"}.get(type(node))
+        name = {"CurrentTimestamp": "CURRENT_TIMESTAMP", "CurrentDate": "CURRENT_DATE"}.get(type(node).__name__)
         return self._refuse(name or "CURRENT_TIME", place(node))
 
     def _subquery(self, node: exp.Expr) -> Expression:

@@ -127,5 +127,5 @@ def _unknown(parts: list[str], relation: Relation, at: int | None) -> tuple[str,
     if len(parts) > 1:
         hint = near(parts[0], [*sorted(qualifiers), *names]) or f"tables here: {', '.join(sorted(qualifiers))}"
         return f"no table or column is called `{parts[0]}` here", at, hint
-    hint = near(parts[0], names) or ("columns here: " + ", ".join(names) if names else None)
-    return f"no column is called `{parts[0]}` here", at, hint
+    listed = "columns here: " + ", ".join(names) if names else None
+    return f"no column is called `{parts[0]}` here", at, near(parts[0], names) or listed

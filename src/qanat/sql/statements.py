@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from qanat.model.types import Type
 from qanat.sql.dialect import Flink, FlinkParser, FlinkTokenizer, PlacedError
@@ -218,7 +218,7 @@ class StatementParser(FlinkParser):
             hint = near(word, ["CREATE", "INSERT", "SELECT", "SET", "EXECUTE", "WITH"]) or hint
             raise self.fail(f"expected a statement, found `{first.text}`", first.start, hint)
         if self._curr:
-            self.raise_error("expected the end of the statement")
+            raise self.unexpected("expected the end of the statement")
         return statement
 
     def _text(self) -> str:
@@ -228,8 +228,8 @@ class StatementParser(FlinkParser):
     def _parse_query(self) -> exp.Expr:
         query = self._parse_select()
         if query is None:
-            self.raise_error("expected SELECT")
-        return query  # type: ignore[no-any-return]
+            raise self.unexpected("expected SELECT")
+        return query
 
     def _parse_name_at(self) -> Name:
         token = self._curr
@@ -252,7 +252,7 @@ class StatementParser(FlinkParser):
         self.expect_token(TokenType.STRING, "a string in single quotes")
         return Name(token.text, token.start)
 
-    # --- CREATE --------------------------------------------------------------------------------------------------------
+    # --- CREATE ----------------------------------------------------------------------------------------------
 
     def _parse_create_statement(self) -> Statement:
         start = self._curr.start
@@ -323,9 +323,9 @@ class StatementParser(FlinkParser):
     def _parse_watermark(self) -> WatermarkDefinition:
         column = self._parse_name_at()
         self.expect("AS")
-        expression = self._parse_disjunction()
+        expression: exp.Expr | None = self._parse_disjunction()
         if expression is None:
-            self.raise_error("expected an expression such as ts - INTERVAL '5' SECOND")
+            raise self.unexpected("expected an expression such as ts - INTERVAL '5' SECOND")
         return WatermarkDefinition(column, expression)
 
     def _match_constraint(self) -> bool:
@@ -351,7 +351,7 @@ class StatementParser(FlinkParser):
         if self._match_text_seq("AS"):
             expression = self._parse_disjunction()
             if expression is None:
-                self.raise_error("expected an expression")
+                raise self.unexpected("expected an expression")
             self._skip_comment()
             return ColumnDefinition(name, expression=expression), False
         kind = self.parse_data_type()
@@ -380,7 +380,7 @@ class StatementParser(FlinkParser):
         self.expect_token(TokenType.R_PAREN, ") or ,")
         return tuple(options)
 
-    # --- INSERT, SET ---------------------------------------------------------------------------------------------------
+    # --- INSERT, SET -----------------------------------------------------------------------------------------
 
     def _parse_insert_into(self) -> Insert:
         start = self._curr.start

@@ -1,4 +1,4 @@
-"""Java's patterns for times (`yyyy-MM-dd HH:mm:ss`) as strftime's. Pure; raises ValueError for letters it does not know."""
+"""Java's patterns for times (`yyyy-MM-dd HH:mm:ss`) as strftime's. Raises ValueError for unknown letters."""
 
 from __future__ import annotations
 

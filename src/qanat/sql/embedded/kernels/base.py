@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Literal
 
 import polars as pl
 
 from qanat.errors import DataError
 from qanat.model.types import Kind, Type
-from qanat.sql.expressions import Call, Expression, Literal
+from qanat.sql import expressions as e
+from qanat.sql.expressions import Call, Expression
 
 #: (call, compiled arguments, guard) -> value
 Kernel = Callable[[Call, list[pl.Expr], pl.Expr | None], pl.Expr]
@@ -52,7 +54,7 @@ def dtype_of(sql_type: Type) -> pl.DataType:
             return _PLAIN[kind]
 
 
-def _unit(sql_type: Type) -> str:
+def _unit(sql_type: Type) -> Literal["ms", "us", "ns"]:
     digits = 3 if sql_type.precision is None else sql_type.precision
     return "ms" if digits <= 3 else "us" if digits <= 6 else "ns"
 
@@ -66,7 +68,7 @@ def literal(value: object, sql_type: Type) -> pl.Expr:
 
 def constant(expression: Expression) -> object:
     """The value of an argument that the binder lets through as a constant only."""
-    assert isinstance(expression, Literal)
+    assert isinstance(expression, e.Literal)
     return expression.value
 
 

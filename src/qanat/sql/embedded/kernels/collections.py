@@ -13,7 +13,7 @@ def _array(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     return pl.concat_list([one.cast(dtype_of(call.type.element or call.type)) for one in args])
 
 
-def _map(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+def _map(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     pairs = zip(args[0::2], args[1::2], strict=True)
     return pl.concat_list([pl.struct(key.alias("key"), value.alias("value")) for key, value in pairs])
 
@@ -30,7 +30,7 @@ def _field(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
 def _element(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     if call.args[0].type.kind is Kind.MAP:
         return pl.map_batches(
-            args, lambda found: _lookup(*found, dtype=dtype_of(call.type)), return_dtype=dtype_of(call.type)
+            args, lambda found: _lookup(found[0], found[1], dtype_of(call.type)), return_dtype=dtype_of(call.type)
         )
     # an index below 1 has no element; polars would count from the end
     index = pl.when(args[1] >= 1).then(args[1].cast(pl.Int64) - 1).otherwise(None)

@@ -1,4 +1,4 @@
-"""Comparisons and tests. NaN is not equal to anything and neither above nor below, as in Java; polars thinks otherwise."""
+"""Comparisons and tests. NaN is not equal to anything and neither above nor below, as in Java, unlike polars."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _compare(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     return found & args[side].is_not_nan()
 
 
-def _in(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+def _in(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     found = args[0] == args[1]
     for one in args[2:]:
         found = found | (args[0] == one)
     return found
 
 
-def _nullif(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+def _nullif(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     return pl.when((args[0] == args[1]).fill_null(False)).then(None).otherwise(args[0])
 
 

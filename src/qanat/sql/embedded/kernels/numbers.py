@@ -119,7 +119,7 @@ def _round(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
         )
     if places < 0:
         factor = 10**-places
-        scaled = (args[0] / factor).round(0, mode="half_away_from_zero") * factor
+        scaled: pl.Expr = (args[0] / factor).round(0, mode="half_away_from_zero") * factor
         return scaled.cast(dtype_of(call.type))
     return args[0] if kind in INTEGERS else args[0].round(places, mode="half_away_from_zero")
 
@@ -151,11 +151,11 @@ def _whole(rounding: str) -> Callable[[Call, pl.Expr], pl.Expr]:
 floor, ceiling = _whole(decimal.ROUND_FLOOR), _whole(decimal.ROUND_CEILING)
 
 
-def _absolute(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+def _absolute(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     return args[0].abs()
 
 
-def _negate(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+def _negate(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     return -args[0]
 
 

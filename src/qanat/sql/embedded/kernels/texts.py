@@ -81,7 +81,7 @@ def _trim(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     )
 
 
-def _joined(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+def _joined(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     separator = args[0]
     first = [pl.when(one.is_null()).then(pl.lit(None, dtype=pl.String)).otherwise(separator + one) for one in args[1:]]
     whole = pl.concat_str(first, ignore_nulls=True)
