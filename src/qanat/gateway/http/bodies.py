@@ -9,6 +9,8 @@ from qanat.gateway.http.problems import RefusedError
 _LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 #: Types that say nothing: curl -d sends the form type unless told otherwise.
 _UNSAID = {"", "application/octet-stream", "text/plain", "application/x-www-form-urlencoded"}
+#: Only a body that has one of these can have a line of nothing but white space.
+_BLANK_STARTS = (b"\n ", b"\n\t", b"\n\r", b"\n\v", b"\n\f")
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(msgspec.Raw)
 
@@ -37,7 +39,10 @@ def split_body(body: bytes, content_type: str) -> list[bytes]:
 
 
 def _lines(body: bytes) -> list[bytes]:
-    return [line for line in body.split(b"\n") if line and not line.isspace()]
+    lines = list(filter(None, body.split(b"\n")))
+    if body[:1].isspace() or any(start in body for start in _BLANK_STARTS):
+        return [line for line in lines if not line.isspace()]
+    return lines
 
 
 def _json(body: bytes) -> list[bytes]:
