@@ -1,0 +1,1 @@
+"""The measurements that qanat is held to, with the engines it is compared with. Not part of the installed package."""

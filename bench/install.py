@@ -1,0 +1,99 @@
+"""Puts the peers in place, once: a virtual environment each with pinned packages, and Flink's jars.
+
+Flink comes from PyPI: the source archive of `apache-flink-libraries` holds the jars of the distribution under `deps/`.
+The SQL Gateway is not among them and comes from Maven Central, through Maven. Each piece ends with a stamp that names
+what was installed; what bears the right stamp is not touched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.process import CommandError
+from bench.work import BENCH, WORK, empty_folder
+
+FLINK_VERSION = "2.3.0"
+
+
+def python_of(peer: str) -> Path:
+    """The interpreter of a peer's own environment (`bench/peers/PEER.txt`), made at the first call."""
+    requirements = BENCH / "peers" / f"{peer}.txt"
+    stamp = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    home = _installed(peer, stamp, lambda home: _make_environment(home, requirements))
+    return home / "bin" / "python"
+
+
+def flink_home() -> Path:
+    """Flink's `lib`, `opt`, `plugins` and `bin`, and the SQL Gateway's jar in `gateway`; fetched at the first call."""
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            raise CommandError(f"Flink needs `{tool}`: install a JDK 17 and Maven, or leave flink out of --peers")
+    return _installed("flink", FLINK_VERSION, _fetch_flink)
+
+
+def _installed(name: str, stamp: str, make: Callable[[Path], None]) -> Path:
+    home = WORK / name
+    mark = home / "installed"
+    if not (mark.exists() and mark.read_text() == stamp):
+        empty_folder(name)
+        make(home)
+        mark.write_text(stamp)
+    return home
+
+
+def _make_environment(home: Path, requirements: Path) -> None:
+    venv.create(home, with_pip=True)
+    _run(home / "bin" / "python", "-m", "pip", "install", "-q", "-r", requirements)
+
+
+def _fetch_flink(home: Path) -> None:
+    tools = home / "tools"
+    venv.create(tools, with_pip=True)
+    pip = [tools / "bin" / "python", "-m", "pip"]
+    # pip reads the archive's metadata even when it only downloads it, which takes these two
+    _run(*pip, "install", "-q", "setuptools", "wheel")
+    _run(
+        *pip,
+        "download",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-binary",
+        ":all:",
+        "-d",
+        home,
+        f"apache-flink-libraries=={FLINK_VERSION}",
+    )
+    (archive,) = home.glob("apache_flink_libraries-*.tar.gz")
+    _unpack_deps(archive, home)
+    archive.unlink()
+    shutil.rmtree(tools)
+    artifact = f"org.apache.flink:flink-sql-gateway:{FLINK_VERSION}"
+    _run("mvn", "-q", "-B", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={home / 'gateway'}")
+
+
+def _unpack_deps(archive: Path, home: Path) -> None:
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            _, _, inside = member.name.partition("/deps/")
+            if member.isfile() and inside:
+                member.name = inside
+                packed.extract(member, home, filter="data")
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise CommandError(f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or ["flink", "pathway", "bytewax"]:
+        sys.stdout.write(f"{flink_home() if chosen == 'flink' else python_of(chosen)}\n")
