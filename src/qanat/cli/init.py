@@ -25,7 +25,8 @@ def init(
         raise ConfigError(f"{directory} is a file, not a folder", hint="qanat init another-name")
     if not force and directory.is_dir() and any(directory.iterdir()):
         raise ConfigError(
-            f"{directory} is not empty", hint=f"choose another folder, or qanat init {directory} --force to add to this one"
+            f"{directory} is not empty",
+            hint=f"choose another folder, or qanat init {directory} --force to add to this one",
         )
     for path, text in _files(directory):
         existed = path.exists()
@@ -46,13 +47,17 @@ def _files(directory: Path) -> Iterator[tuple[Path, str]]:
 
 def _next_steps(directory: Path) -> str:
     row = '{"sensor": "greenhouse", "temperature": 21.5}'
-    return f"""
-next, start it:
-  cd {shlex.quote(str(directory))}
-  qanat up
-
-and in a second terminal, in the same folder, send a reading and ask:
-  curl --json '{row}' http://127.0.0.1:8080/streams/readings
-  mosquitto_pub -t readings/greenhouse -m '{row}'
-  qanat query "SELECT * FROM readings"
-  qanat tail climate"""
+    return "\n".join(
+        (
+            "",
+            "next, start it:",
+            f"  cd {shlex.quote(str(directory))}",
+            "  qanat up",
+            "",
+            "and in a second terminal, in the same folder, send a reading and ask:",
+            f"  curl --json '{row}' http://127.0.0.1:8080/streams/readings",
+            f"  mosquitto_pub -t readings/greenhouse -m '{row}'",
+            '  qanat query "SELECT * FROM readings"',
+            "  qanat tail climate",
+        )
+    )

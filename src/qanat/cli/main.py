@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from qanat.cli.init import init
+from qanat.cli.up import up
 from qanat.errors import QanatError
 
 #: Exit codes of the command line's own; the others are `exit_code` of the errors.
@@ -24,7 +25,7 @@ BROKEN_PIPE = 141
 class _Commands(TyperGroup):
     """The one place where an error becomes a message and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -77,6 +78,7 @@ def _options(
 
 
 app.command("init")(init)
+app.command("up")(up)
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def open_folder(path: Path, data: Path | None = None) -> Folder:
 
 def read_config(path: Path) -> model.Project:
     """The project that the file declares, with passwords taken from the environment where it says so."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines = _lines(node, str(path))
@@ -77,7 +77,18 @@ def compile_folder(folder: Folder, params: Mapping[str, str]) -> Program:
             hint=f"a project needs at least one CREATE TABLE; see a working one: qanat init {folder.path}",
         )
     declared = {name: _text(value) for name, value in folder.project.parameters.items()}
-    return compile_files(folder.scripts, params={**declared, **params})
+    texts = [(str(path), read_text(path)) for path in folder.scripts]
+    return compile_files(texts, params={**declared, **params})
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of the project. Raises `ConfigError` where it is missing or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def parse_params(pairs: list[str]) -> dict[str, str]:

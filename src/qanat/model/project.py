@@ -8,7 +8,6 @@ refused with its place and the nearest known key.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -74,16 +73,13 @@ class Listeners(_Section, frozen=True):
 
 
 class User(_Section, frozen=True):
-    """Who may send: exactly one of the password fields, and the streams and topics that may be published to.
-
-    `publish` holds MQTT topic filters: `power`, `power/+`, `power/#`; `#` is everything.
-    """
+    """Who may send: exactly one of the password fields, and patterns (`*`, `?`, `[...]`) of the streams to feed."""
 
     name: str
     password: str | None = None
     password_hash: str | None = None
     password_env: str | None = None
-    publish: tuple[str, ...] = ("#",)
+    publish: tuple[str, ...] = ("*",)
 
 
 class Retention(_Section, frozen=True):
@@ -156,26 +152,6 @@ def validate(raw: object, source: str, line_of: Callable[[Path], int | None]) ->
     for number, user in enumerate(project.users):
         _check_user(user, ("users", number), fail)
     return project
-
-
-def check_exposure(project: Project) -> None:
-    """Listeners that others can reach demand credentials. Raises `ConfigError`."""
-    for name, listener in (("mqtt", project.listeners.mqtt), ("http", project.listeners.http)):
-        if listener.port is not None and not is_loopback(listener.host) and not project.users:
-            raise ConfigError(
-                f"the {name} listener on {listener.host} is open to everyone: there are no users",
-                hint="add users to qanat.yaml (see docs/project.md), or listen on 127.0.0.1",
-            )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 _Fail = Callable[..., ConfigError]

@@ -1,0 +1,114 @@
+"""Everything of a project in one process: log, engine, gateway and the log's upkeep, started and ended in order.
+
+The event loop (gateway) has the main thread; the engine has its own. Prints nothing: what happens goes to `announce`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from qanat.cli.project import Folder
+from qanat.cli.streams import all_streams, lags, with_retention, written_by
+from qanat.clock import now_ms
+from qanat.gateway import Gateway, GatewayConfig
+from qanat.log import open_log
+from qanat.model.streams import DEAD_LETTERS, LATE
+from qanat.observe.metrics import Metrics
+from qanat.sql.embedded import Engine, EngineOptions
+from qanat.sql.plan import Program
+
+#: Called with the name of an event and what belongs to it.
+Announce = Callable[[str, Mapping[str, object]], None]
+
+#: Seconds between two runs of retention and compaction, and between two looks at the pipelines.
+_UPKEEP = 30.0
+_LOOK = 0.5
+
+
+class Station:
+    """A running project. Made, started and stopped in one event loop."""
+
+    def __init__(self, folder: Folder, program: Program, config: GatewayConfig, announce: Announce) -> None:
+        self._program = with_retention(program, folder.project)
+        self._announce = announce
+        folder.data.mkdir(parents=True, exist_ok=True)
+        self._log = open_log(folder.log_url)
+        try:
+            streams = all_streams(self._program)
+            for stream in streams.values():
+                self._log.create(stream)
+            metrics = Metrics()
+            self._engine = Engine(self._program, self._log, _engine_options(folder), metrics=metrics)
+            inputs = frozenset(streams) - {DEAD_LETTERS, LATE} - written_by(self._program)
+            self.gateway = Gateway(replace(config, accepts=inputs), streams, self._log, metrics, self._checks)
+        except BaseException:
+            self._log.close()
+            raise
+        self.inputs = tuple(sorted(inputs))
+        self._config = config
+        self._metrics = metrics
+        self._fault: str | None = None
+        self._thread = threading.Thread(target=self._run_engine, name="qanat-engine", daemon=True)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Listen, and let the pipelines run. Raises `ConfigError` where a port is taken; nothing is left open then."""
+        try:
+            await self.gateway.start()
+        except BaseException:
+            self._log.close()
+            raise
+        self._thread.start()
+        self._tasks = [asyncio.create_task(self._upkeep()), asyncio.create_task(self._look())]
+
+    async def stop(self) -> None:
+        """Take nothing more and acknowledge what was taken; finish the commits at hand; close the log."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.gateway.stop()
+        self._engine.stop()
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._log.close)
+
+    def _run_engine(self) -> None:
+        try:
+            self._engine.run()
+        except BaseException as error:  # noqa: BLE001 - shown by /healthz; the gateway goes on taking rows
+            self._fault = f"{type(error).__name__}: {error}"
+            self._announce("engine_failed", {"error": self._fault})
+
+    def _checks(self) -> Mapping[str, str | None]:
+        pipelines = {f"pipeline {status.name}": status.error for status in self._engine.status()}
+        return {"engine": self._fault, **pipelines}
+
+    async def _upkeep(self) -> None:
+        maintain = getattr(self._log, "maintain", None)
+        while maintain is not None:
+            await asyncio.sleep(_UPKEEP)
+            await asyncio.to_thread(maintain, now_ms())
+
+    async def _look(self) -> None:
+        """Tell when a pipeline fails or finishes; keep the lag in the metrics."""
+        known = {status.name: "running" for status in self._engine.status()}
+        while True:
+            await asyncio.sleep(_LOOK)
+            for status in self._engine.status():
+                if status.state != known[status.name] and status.state in ("failed", "finished"):
+                    known[status.name] = status.state
+                    self._announce(f"pipeline_{status.state}", {"name": status.name, "error": status.error})
+            for name, rows in (await asyncio.to_thread(lags, self._log, self._program)).items():
+                self._metrics.pipeline_lag(name, rows)
+
+
+def _engine_options(folder: Folder) -> EngineOptions:
+    wanted = folder.project.engine
+    options = EngineOptions(live=True)
+    if wanted.batch_rows is not None:
+        options = replace(options, batch_rows=wanted.batch_rows)
+    if wanted.snapshot_interval is not None:
+        options = replace(options, snapshot_interval_ms=int(wanted.snapshot_interval))
+    return options

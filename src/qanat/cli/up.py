@@ -1,0 +1,138 @@
+"""`qanat up`: a project in one process, until SIGTERM or Ctrl-C. What runs is put together in `station`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from qanat.cli.project import Folder
+    from qanat.cli.station import Announce
+    from qanat.gateway import GatewayConfig
+    from qanat.model.project import User as DeclaredUser
+    from qanat.secure.users import User
+    from qanat.sql.plan import Program
+
+
+def up(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project.")] = Path(),
+    mqtt_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, metavar="N", help="MQTT port; 0 takes a free one.  [default: 1883]")
+    ] = None,
+    http_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, metavar="N", help="HTTP port; 0 takes a free one.  [default: 8080]")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDR", help="Address of both listeners.  [default: 127.0.0.1]")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the log lies.  [default: .qanat in the project]")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Replace ${NAME} in the SQL; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Run a project in this process: MQTT and HTTP listeners, pipelines, /healthz and /metrics."""
+    import asyncio
+
+    import uvloop
+
+    from qanat.cli.project import compile_folder, open_folder, parse_params
+
+    folder = open_folder(directory, data)
+    config = _gateway_config(folder, host, mqtt_port, http_port)
+    program = compile_folder(folder, parse_params(param or []))
+    announce = _say_json if as_json else _say
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(folder, program, config, announce))
+
+
+async def _serve(folder: Folder, program: Program, config: GatewayConfig, announce: Announce) -> None:
+    import asyncio
+
+    from qanat.cli.station import Station
+
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, ending)
+    station = Station(folder, program, config, announce)
+    await station.start()
+    for protocol, bound, port in (
+        ("mqtt", config.mqtt_host, station.gateway.mqtt_port),
+        ("http", config.http_host, station.gateway.http_port),
+    ):
+        if port is not None:
+            announce("listening", {"protocol": protocol, "host": bound, "port": port})
+    for pipeline in program.pipelines:
+        announce("pipeline", {"name": pipeline.name})
+    announce("ready", {"inputs": list(station.inputs)})
+    await ending.wait()
+    announce("stopping", {})
+    await station.stop()
+
+
+def _on_signal(ending: asyncio.Event) -> None:
+    """The first signal ends in order. The second does not wait: what was acknowledged is durable in any case."""
+    if ending.is_set():
+        os._exit(130)
+    ending.set()
+
+
+def _say_json(event: str, what: Mapping[str, object]) -> None:
+    from qanat.cli.output import say_json
+
+    say_json({"event": event, **what})
+
+
+def _say(event: str, what: Mapping[str, object]) -> None:
+    match event:
+        case "listening":
+            line = f"{what['protocol']} {what['host']}:{what['port']}"
+        case "pipeline":
+            line = f"pipeline {what['name']}"
+        case "pipeline_failed" | "engine_failed":
+            typer.echo(f"qanat: {what.get('name', 'the engine')} failed: {what['error']}", err=True)
+            return
+        case "pipeline_finished":
+            line = f"pipeline {what['name']} has finished"
+        case _:
+            line = event
+    typer.echo(line)
+    sys.stdout.flush()
+
+
+def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, http_port: int | None) -> GatewayConfig:
+    """qanat.yaml, and over it the options of the command."""
+    from qanat.gateway import GatewayConfig, IngestLimits
+    from qanat.gateway.config import check_config
+
+    mqtt, http = folder.project.listeners.mqtt, folder.project.listeners.http
+    config = GatewayConfig(
+        mqtt_host=host or mqtt.host,
+        mqtt_port=mqtt.port if mqtt_port is None else mqtt_port,
+        http_host=host or http.host,
+        http_port=http.port if http_port is None else http_port,
+        users=tuple(_user(user) for user in folder.project.users),
+        ingest=IngestLimits(max_future_skew_ms=int(folder.project.max_future_skew)),
+    )
+    check_config(config)
+    return config
+
+
+def _user(declared: DeclaredUser) -> User:
+    from qanat.secure.passwords import Cost, hash_password
+    from qanat.secure.users import User
+
+    # The password itself stands in the file or the environment, and its hash only in this process: dear would be vain.
+    encoded = declared.password_hash or hash_password(declared.password or "", Cost.DEVICE)
+    return User(declared.name, encoded, declared.publish)
