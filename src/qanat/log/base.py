@@ -53,7 +53,7 @@ class Chunk:
     @property
     def end(self) -> int:
         """The offset after the last row."""
-        return self.offset + self.rows.num_rows
+        return self.offset + int(self.rows.num_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream as the log holds it: per partition first offset and end offset, rows, bytes, newest event time (ms)."""
+    """One stream as the log holds it: first and end offset per partition, rows, bytes, newest event time (ms)."""
 
     stream: Stream
     starts: Mapping[int, int]

@@ -1,0 +1,142 @@
+"""The log in this process's memory, for tests and one-off runs: `memory://`. Nothing survives `close`."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import RLock
+
+from qanat.errors import LogError
+from qanat.log.admission import Known, Request, check_partition, find_stream, prepare
+from qanat.log.base import Chunk, Log, Place, Receipt, StreamStatus, Transaction
+from qanat.log.chunks import Stored, decode_rows, take_chunks
+from qanat.log.declarations import evolve
+from qanat.log.ledger import Draft, Ledger
+from qanat.log.watchers import Watchers
+from qanat.model.streams import Stream
+
+
+def open_memory(rest: str, *, read_only: bool = False) -> Log:
+    """A new, empty log."""
+    if rest or read_only:
+        raise LogError("a log in memory is new and belongs to who opens it", hint="write memory://, or sqlite:///path")
+    return MemoryLog()
+
+
+class MemoryLog:
+    """Transactions are stored in the thread that submits them; futures come back complete."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._streams: dict[str, Known] = {}
+        self._batches: dict[Place, list[Stored]] = {}
+        self._times: dict[str, int] = {}
+        self._state: dict[str, bytes] = {}
+        self._ledger = Ledger()
+        self._watchers = Watchers()
+        self._closed = False
+
+    def create(self, stream: Stream) -> None:
+        """See `Log`."""
+        with self._lock:
+            self._check_open()
+            known = self._streams.get(stream.name)
+            if known is not None:
+                evolve(known.stream, stream)
+            self._streams[stream.name] = Known.of(stream, 0, 0)
+            for partition in range(stream.partitions):
+                self._batches.setdefault((stream.name, partition), [])
+        self._watchers.call()
+
+    def submit(self, transaction: Transaction) -> Future[Receipt]:
+        """See `Log`."""
+        self._check_open()
+        future: Future[Receipt] = Future()
+        try:
+            request = prepare(transaction, lambda name: find_stream(self._streams, name))
+            with self._lock:
+                self._check_open()
+                receipt = self._store(request)
+        except LogError as error:
+            future.set_exception(error)
+            return future
+        future.set_result(receipt)
+        self._watchers.call()
+        return future
+
+    def _store(self, request: Request) -> Receipt:
+        draft = Draft(self._ledger)
+        receipt = draft.admit(request)
+        for entry, seq, offset in draft.appends:
+            rows = decode_rows(entry.data, entry.known.schema)
+            stored = Stored(entry.place, seq, offset, entry.count, entry.append.at, None, rows)
+            self._batches[entry.place].append(stored)
+            name, newest = entry.append.stream, entry.append.max_time
+            if newest is not None:
+                self._times[name] = max(self._times.get(name, newest), newest)
+        for key, value in draft.state.items():
+            if value is None:
+                self._state.pop(key, None)
+            else:
+                self._state[key] = bytes(value)
+        self._ledger.accept(draft)
+        return receipt
+
+    def read(self, place: Place, offset: int, max_rows: int) -> list[Chunk]:
+        """See `Log`."""
+        with self._lock:
+            self._check_open()
+            check_partition(find_stream(self._streams, place[0]), place[1])
+            batches = self._batches[place]
+            first = max(bisect_right(batches, offset, key=lambda stored: stored.offset) - 1, 0)
+            return take_chunks((batches[n] for n in range(first, len(batches))), offset, max_rows)
+
+    def seq(self) -> int:
+        """See `Log`."""
+        with self._lock:
+            self._check_open()
+            return self._ledger.seq
+
+    def status(self) -> dict[str, StreamStatus]:
+        """See `Log`."""
+        with self._lock:
+            self._check_open()
+            return {name: self._status(known.stream) for name, known in self._streams.items()}
+
+    def _status(self, stream: Stream) -> StreamStatus:
+        places = [(stream.name, partition) for partition in range(stream.partitions)]
+        batches = [stored for place in places for stored in self._batches[place]]
+        ends = {partition: self._ledger.ends.get((name, partition), 0) for name, partition in places}
+        starts = {place[1]: self._start(place) for place in places}
+        rows, size = sum(stored.rows.num_rows for stored in batches), sum(stored.rows.nbytes for stored in batches)
+        return StreamStatus(stream, starts, ends, rows, size, self._times.get(stream.name))
+
+    def _start(self, place: Place) -> int:
+        batches = self._batches[place]
+        return batches[0].start if batches else self._ledger.ends.get(place, 0)
+
+    def positions(self, consumer: str) -> dict[Place, int]:
+        """See `Log`."""
+        with self._lock:
+            self._check_open()
+            return dict(self._ledger.positions.get(consumer, {}))
+
+    def state(self, key: str) -> bytes | None:
+        """See `Log`."""
+        with self._lock:
+            self._check_open()
+            return self._state.get(key)
+
+    def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """See `Log`."""
+        self._check_open()
+        return self._watchers.add(callback)
+
+    def close(self) -> None:
+        """See `Log`. A second call does nothing."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogError("the log in memory is closed")

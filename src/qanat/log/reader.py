@@ -1,0 +1,168 @@
+"""Reading the SQLite file, in the writing process and in any other: every call sees the newest commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+import pyarrow as pa
+
+from qanat.errors import LogCorruptError, LogError
+from qanat.log import layout
+from qanat.log.admission import Known
+from qanat.log.base import Chunk, Place, StreamStatus
+from qanat.log.chunks import Stored, decode_rows, take_chunks
+from qanat.log.declarations import decode_stream
+
+_IDLE_CONNECTIONS = 8
+
+
+class Reader:
+    """A pool of reading connections: one per thread that reads at the moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._idle: list[sqlite3.Connection] = [layout.connect_reader(path)]
+        self._schemas: dict[int, pa.Schema] = {}
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for the time of one read. Raises `LogError` after `close`; SQLite's errors become ours."""
+        with self._lock:
+            if self._closed:
+                raise LogError(f"the log {self._path} is closed")
+            found = self._idle.pop() if self._idle else None
+        found = found or layout.connect_reader(self._path)
+        try:
+            with layout.translated(self._path, "read"):
+                yield found
+        finally:
+            with self._lock:
+                keep = not self._closed and len(self._idle) < _IDLE_CONNECTIONS
+                if keep:
+                    self._idle.append(found)
+            if not keep:
+                found.close()
+
+    def close(self) -> None:
+        """Close what is idle now, and the others when they come back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def read(self, known: Known, partition: int, offset: int, max_rows: int) -> list[Chunk]:
+        """`Log.read` of a stream that is known to be there."""
+        with self.connection() as connection:
+            place = known.stream.name, partition
+            cursor = connection.execute(layout.READ_BATCHES, (known.number, partition, offset))
+            try:
+                return take_chunks(self._batches(cursor, place), offset, max_rows)
+            finally:
+                cursor.close()  # lets go of the snapshot, which would hold up the checkpoint
+
+    def _batches(self, cursor: sqlite3.Cursor, place: Place) -> Iterator[Stored]:
+        for seq, offset, span, at, version, kept, data in cursor:
+            rows = decode_rows(data, self._schema(cursor.connection, version))
+            yield Stored(place, seq, offset, span, at, kept, rows)
+
+    def _schema(self, connection: sqlite3.Connection, version: int) -> pa.Schema:
+        found = self._schemas.get(version)
+        if found is None:
+            (data,) = connection.execute(layout.READ_VERSION, (version,)).fetchone()
+            found = self._schemas[version] = pa.ipc.read_schema(pa.py_buffer(data))
+        return found
+
+    def streams(self) -> dict[str, Known]:
+        """All declared streams, by name."""
+        with self.connection() as connection:
+            return {known.stream.name: known for known in self._streams(connection)}
+
+    def _streams(self, connection: sqlite3.Connection) -> list[Known]:
+        try:
+            rows = connection.execute(layout.READ_STREAMS).fetchall()
+            return [Known.of(decode_stream(data), number, version) for number, version, data in rows]
+        except msgspec.MsgspecError as error:
+            raise LogCorruptError(f"a declaration in {self._path} is not readable: {error}") from error
+
+    def seq(self) -> int:
+        """`Log.seq`."""
+        return int(self._one(layout.READ_SEQ)[0])
+
+    def state(self, key: str) -> bytes | None:
+        """`Log.state`."""
+        with self.connection() as connection:
+            found = connection.execute(layout.READ_STATE, (key,)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def positions(self, consumer: str) -> dict[Place, int]:
+        """`Log.positions`."""
+        with self.connection() as connection:
+            rows = connection.execute(layout.READ_POSITIONS, (consumer,)).fetchall()
+        return {(stream, partition): offset for stream, partition, offset in rows}
+
+    def all_positions(self) -> dict[str, dict[Place, int]]:
+        """Positions of all consumers."""
+        found: dict[str, dict[Place, int]] = {}
+        with self.connection() as connection:
+            for consumer, stream, partition, offset in connection.execute(layout.READ_ALL_POSITIONS):
+                found.setdefault(consumer, {})[stream, partition] = offset
+        return found
+
+    def ends(self) -> dict[Place, int]:
+        """The next offset of every partition."""
+        return {(name, n): end for name, found in self.status().items() for n, end in found.ends.items()}
+
+    def status(self) -> dict[str, StreamStatus]:
+        """`Log.status`, from one snapshot."""
+        with self.connection() as connection, _snapshot(connection):
+            streams = self._streams(connection)
+            rows = connection.execute(layout.READ_PARTITIONS).fetchall()
+        parts: dict[int, list[tuple[int, ...]]] = {}
+        for number, *part in rows:
+            parts.setdefault(number, []).append(tuple(part))
+        return {known.stream.name: _status(known, parts.get(known.number, [])) for known in streams}
+
+    def data_version(self) -> Callable[[], int]:
+        """A call that gives another number after each commit of another process; it holds a connection."""
+        connection = layout.connect_reader(self._path)
+
+        def look() -> int:
+            with layout.translated(self._path, "read"):
+                return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+        return look
+
+    def _one(self, sql: str) -> tuple[int, ...]:
+        with self.connection() as connection:
+            found: tuple[int, ...] = connection.execute(sql).fetchone()
+            return found
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def _status(known: Known, parts: list[tuple[int, ...]]) -> StreamStatus:
+    """`parts`: partition, start, end, rows, bytes, newest time."""
+    times = [part[5] for part in parts if part[5] is not None]
+    return StreamStatus(
+        known.stream,
+        {part[0]: part[1] for part in parts},
+        {part[0]: part[2] for part in parts},
+        sum(part[3] for part in parts),
+        sum(part[4] for part in parts),
+        max(times, default=None),
+    )
