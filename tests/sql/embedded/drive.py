@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from qanat.sql.embedded.flow import LateRows
 from qanat.sql.embedded.merge import Merger
 from qanat.sql.embedded.operators import Flow
 from qanat.sql.embedded.state import pack, unpack
+from qanat.sql.plan import Program
 
 
 def drive(
@@ -26,7 +28,7 @@ def drive(
     pipeline: int = 0,
 ) -> tuple[list[dict[str, Any]], list[LateRows]]:
     """Output rows in order, and late rows. `snapshots`: the state goes through bytes into new operators after each batch."""
-    root = compile_script(sql).pipelines[pipeline].root
+    root = _compiled(sql).pipelines[pipeline].root
     flow = Flow(root)
     feeds = [
         Feed(number, Preparer(scan), TableSource(_arrow(inputs[scan.table.name]), batch_rows), scan.table.name, by_clock=True)
@@ -51,6 +53,11 @@ def drive(
             flow.restore(state["operators"])
             flow.context.counters = counters
     return rows, late
+
+
+@lru_cache(maxsize=64)
+def _compiled(sql: str) -> Program:
+    return compile_script(sql)
 
 
 def _arrow(table: pl.DataFrame | pa.Table) -> pa.Table:

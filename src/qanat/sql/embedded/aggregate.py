@@ -57,6 +57,7 @@ class WindowAggregateOperator:
         self._whole = [(i, node.aggregates[i]) for i, fold in folds if fold is None]
         self._store = PaneStore([_ROWS, *(fold for _, fold in self._folds)])
         self._keys = KeyIndex(self._grouping.empty_keys)
+        self._arrived = 0
         self._buffered = [name for i, call in self._whole for name in _names(i, call)]
         self._buffer = RowBuffer(self._grouping.empty_arguments.select(self._buffered))
         self._extras = RowBuffer(self._grouping.empty_arguments.with_columns(pl.Series(_WINDOW, [], dtype=pl.Int64)))
@@ -87,28 +88,26 @@ class WindowAggregateOperator:
             first, last, closed = first[~late], last[~late], closed[~late]
         keys = self._keys.encode(self._grouping.keys(batch.frame))
         arguments = self._grouping.arguments(batch.frame)
+        arrival = self._arrived + np.arange(len(times))
+        self._arrived += len(times)
         partly = first <= closed
         if bool(partly.any()):
             self._context.counters.partly_late += int(np.count_nonzero(partly))
-            self._keep_late(arguments, keys, times, np.maximum(first, closed + 1), last, partly)
+            rows = np.flatnonzero(partly)
+            index, windows = expand(np.maximum(first, closed + 1)[rows], last[rows])
+            rows = rows[index]
+            extra = arguments[rows].with_columns(pl.Series(_WINDOW, windows))
+            self._extras.add(extra, keys[rows], times[rows], arrival[rows])
             on_time = ~partly
             arguments = arguments.filter(pl.Series(on_time))
-            keys, panes, times = keys[on_time], panes[on_time], times[on_time]
+            keys, panes, times, arrival = keys[on_time], panes[on_time], times[on_time], arrival[on_time]
         self._store.add(panes, keys, [Inputs(None, None), *(self._inputs(f, arguments) for f in self._folds)])
         if self._whole:
-            self._buffer.add(arguments.select(self._buffered), keys, times)
+            self._buffer.add(arguments.select(self._buffered), keys, times, arrival)
 
     def _inputs(self, numbered: tuple[int, Fold], arguments: pl.DataFrame) -> Inputs:
         names, keep = argument_names(numbered[0], numbered[1].call)
         return inputs_of(numbered[1].call, arguments[names[0]] if names else None, arguments[keep] if keep else None)
-
-    def _keep_late(
-        self, arguments: pl.DataFrame, keys: Ints, times: Ints, first: Ints, last: Ints, partly: np.ndarray
-    ) -> None:
-        rows = np.flatnonzero(partly)
-        index, windows = expand(first[rows], last[rows])
-        rows = rows[index]
-        self._extras.add(arguments[rows].with_columns(pl.Series(_WINDOW, windows)), keys[rows], times[rows])
 
     # -- windows out --------------------------------------------------------------------------------------------------
 
@@ -217,7 +216,8 @@ class WindowAggregateOperator:
     def snapshot(self) -> State:
         """Keys, panes, kept rows, late rows."""
         parts = (self._keys, self._store, self._buffer, self._extras)
-        return dict(zip(("keys", "panes", "rows", "extras"), (part.snapshot() for part in parts), strict=True))
+        states = zip(("keys", "panes", "rows", "extras"), (part.snapshot() for part in parts), strict=True)
+        return {**dict(states), "arrived": self._arrived}
 
     def restore(self, state: State) -> None:
         """Take a snapshot."""
@@ -225,6 +225,7 @@ class WindowAggregateOperator:
         self._store.restore(state["panes"])
         self._buffer.restore(state["rows"])
         self._extras.restore(state["extras"])
+        self._arrived = state["arrived"]
 
 
 def _names(number: int, call: AggregateCall) -> list[str]:

@@ -39,11 +39,12 @@ class RowBuffer:
         self._parts: list[pl.DataFrame] = []
         self._next = 0
 
-    def add(self, frame: pl.DataFrame, keys: Ints, times: Ints) -> None:
-        """Keep rows; they are numbered in order of arrival."""
+    def add(self, frame: pl.DataFrame, keys: Ints, times: Ints, arrival: Ints | None = None) -> None:
+        """Keep rows; without `arrival` they are numbered in the order in which they are added."""
         if frame.height or len(keys):
-            arrival = np.arange(self._next, self._next + len(keys))
-            self._next += len(keys)
+            if arrival is None:
+                arrival = np.arange(self._next, self._next + len(keys))
+                self._next += len(keys)
             columns = [pl.Series(KEY, keys), pl.Series(TIME, times), pl.Series(ARRIVAL, arrival)]
             self._parts.append(frame.with_columns(columns) if frame.width else pl.DataFrame(columns))
 

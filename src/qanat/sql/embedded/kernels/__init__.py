@@ -61,7 +61,7 @@ def _constant(expression: Cast | Call) -> pl.Expr:
     dtype = dtype_of(expression.type)
     # a guard that is always TRUE keeps this from coming back here
     value = pl.DataFrame({"": [True]}).select(_compile(expression, pl.col("")).cast(dtype)).to_series()
-    return pl.lit(value.item() if not dtype.is_nested() else value, dtype=None if dtype.is_nested() else dtype)
+    return pl.lit(value).first() if dtype.is_nested() else pl.lit(value.item(), dtype=dtype)
 
 
 def _can_fail(expression: Expression) -> bool:
