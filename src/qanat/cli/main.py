@@ -12,7 +12,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from qanat.cli.explain import explain
 from qanat.cli.init import init
+from qanat.cli.run import run
+from qanat.cli.status import status
+from qanat.cli.tail import tail
 from qanat.cli.up import up
 from qanat.errors import QanatError
 
@@ -79,6 +83,10 @@ def _options(
 
 app.command("init")(init)
 app.command("up")(up)
+app.command("run")(run)
+app.command("tail")(tail)
+app.command("status")(status)
+app.command("explain")(explain)
 
 
 def main() -> None:

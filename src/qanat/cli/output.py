@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import typer
+
+from qanat.clock import MIN_TIME
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 #: A cell of a table for people is cut after so many characters.
 _WIDEST = 48
+#: 9999-12-31T23:59:59.999Z: what lies beyond is the end of time.
+_LAST = 253_402_300_799_999
 
 
 def for_people() -> bool:
@@ -107,3 +111,16 @@ def _cell(value: Any) -> str:
             text = str(value)
     text = text.replace("\n", " ")
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def watermark_text(watermark: int) -> str | None:
+    """A watermark as an instant; None before the first row, `end` after the last one of inputs that end."""
+    if watermark <= MIN_TIME:
+        return None
+    return "end" if watermark >= _LAST else instant_text(watermark)
+
+
+def instant_text(milliseconds: int) -> str:
+    """Milliseconds since the epoch as `2026-11-21T10:00:00.000Z`."""
+    instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"

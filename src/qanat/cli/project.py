@@ -18,9 +18,11 @@ from qanat.errors import ConfigError
 from qanat.model import project as model
 
 if TYPE_CHECKING:
+    from qanat.log.base import Log
     from qanat.sql.plan import Program
 
 CONFIG = "qanat.yaml"
+_LOG = "log.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,30 @@ class Folder:
 
 def log_url(data: Path) -> str:
     """The URL of the log that lies in the folder `data`."""
-    return f"sqlite:///{(data / 'log.db').absolute()}"
+    return f"sqlite:///{(data / _LOG).absolute()}"
+
+
+def data_folder(directory: Path, data: Path | None) -> Path:
+    """Where the log of a project lies."""
+    return data or directory / ".qanat"
+
+
+def open_log_to_read(directory: Path, data: Path | None) -> Log:
+    """The log of a project, running or stopped. Raises `ConfigError` where there is none."""
+    from qanat.log import open_log
+
+    return open_log(existing_log_url(directory, data), read_only=True)
+
+
+def existing_log_url(directory: Path, data: Path | None) -> str:
+    """The URL of a project's log. Raises `ConfigError` where there is none."""
+    folder = data_folder(directory, data)
+    if not (folder / _LOG).is_file():
+        raise ConfigError(
+            f"there is no log in {folder}",
+            hint="start the project once (qanat up), or say where it is: --dir DIR, --data DIR",
+        )
+    return log_url(folder)
 
 
 def open_folder(path: Path, data: Path | None = None) -> Folder:
@@ -50,7 +75,7 @@ def open_folder(path: Path, data: Path | None = None) -> Folder:
         raise ConfigError(f"{path} {what}", hint=f"make a project: qanat init {path if not path.exists() else 'DIR'}")
     config = path / CONFIG
     project = read_config(config) if config.exists() else model.Project()
-    return Folder(path, project, tuple(sorted(path.glob("*.sql"))), data or path / ".qanat")
+    return Folder(path, project, tuple(sorted(path.glob("*.sql"))), data_folder(path, data))
 
 
 def read_config(path: Path) -> model.Project:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qanat.cli.options import Data, Directory, Json, Params
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -21,25 +23,24 @@ if TYPE_CHECKING:
     from qanat.secure.users import User
     from qanat.sql.plan import Program
 
+_MqttPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, metavar="N", help="MQTT port; 0 takes a free one.  [default: 1883]")
+]
+_HttpPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, metavar="N", help="HTTP port; 0 takes a free one.  [default: 8080]")
+]
+
 
 def up(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project.")] = Path(),
-    mqtt_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, metavar="N", help="MQTT port; 0 takes a free one.  [default: 1883]")
-    ] = None,
-    http_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, metavar="N", help="HTTP port; 0 takes a free one.  [default: 8080]")
-    ] = None,
+    directory: Directory = Path(),
+    mqtt_port: _MqttPort = None,
+    http_port: _HttpPort = None,
     host: Annotated[
         str | None, typer.Option(metavar="ADDR", help="Address of both listeners.  [default: 127.0.0.1]")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the log lies.  [default: .qanat in the project]")
-    ] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Replace ${NAME} in the SQL; may be repeated.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    data: Data = None,
+    param: Params = None,
+    as_json: Json = False,
 ) -> None:
     """Run a project in this process: MQTT and HTTP listeners, pipelines, /healthz and /metrics."""
     import asyncio

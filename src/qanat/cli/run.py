@@ -1,0 +1,212 @@
+"""`qanat run`: a script until its inputs end, with a log of its own. Shows progress; computes nothing itself."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qanat.cli.options import Json, Params, Script
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qanat.sql.embedded import Engine, PipelineStatus
+    from qanat.sql.plan import Program
+
+#: A person is shown so many rows of a SELECT; all of them go into a pipe or file.
+_SHOWN = 1000
+
+
+def run(
+    script: Script,
+    param: Params = None,
+    batch_rows: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many rows in a micro-batch.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the log here; a second run goes on where this one ended.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Streams do not end: run until Ctrl-C or SIGTERM.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a script until its inputs end; a bare SELECT prints its rows."""
+    from qanat.cli.project import log_url, parse_params, read_text
+    from qanat.log import open_log
+    from qanat.sql import compile_script
+    from qanat.sql.embedded import Engine, EngineOptions
+
+    program = compile_script(read_text(script), parse_params(param or []), str(script))
+    _check(program, script, starts_empty=state is None and not live)
+    rows = _Rows(as_json, live)
+    options = EngineOptions(live=live, **({} if batch_rows is None else {"batch_rows": batch_rows}))
+    with _state_folder(state) as folder:
+        log = open_log(log_url(folder))
+        try:
+            engine = Engine(program, log, options, collect=rows.take)
+            _finish(engine, live)
+        finally:
+            log.close()
+        rows.end()
+        _summary(engine.status(), as_json)
+
+
+def _check(program: Program, script: Path, *, starts_empty: bool) -> None:
+    """Refuse what cannot give a row: no pipeline, or a stream that nothing fills."""
+    from qanat.cli.streams import read_by, written_by
+    from qanat.errors import ConfigError, SqlError
+
+    if not program.pipelines:
+        raise SqlError(f"{script} has nothing to run", hint="add an INSERT INTO ... SELECT, or a SELECT")
+    read = set().union(*(read_by(pipeline) for pipeline in program.pipelines))
+    empty = sorted(read - written_by(program))
+    if starts_empty and empty:
+        raise ConfigError(
+            f"{script}: nothing fills the stream {empty[0]}",
+            hint="give its table a connector: WITH ('connector' = 'filesystem', 'path' = '...', 'format' = 'json'); "
+            "or say which log to read: --state DIR",
+        )
+
+
+@contextmanager
+def _state_folder(state: Path | None) -> Iterator[Path]:
+    if state is not None:
+        state.mkdir(parents=True, exist_ok=True)
+        yield state
+        return
+    with tempfile.TemporaryDirectory(prefix="qanat-run-") as folder:
+        yield Path(folder)
+
+
+def _finish(engine: Engine, live: bool) -> None:
+    """Run to the end with a progress line. Ctrl-C and SIGTERM commit what is at hand; they are how a live run ends."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            engine.run()
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            failure.append(error)
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    thread = threading.Thread(target=work, name="qanat-engine")
+    before = signal.signal(signal.SIGTERM, interrupt)
+    thread.start()
+    try:
+        with _Progress(engine) as progress:
+            while thread.is_alive():
+                thread.join(0.1)
+                progress.show()
+    except KeyboardInterrupt:
+        engine.stop()
+        thread.join()
+        if not live:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if failure:
+        raise failure[0]
+    for status in engine.status():
+        if status.error is not None:
+            typer.echo(f"qanat: pipeline {status.name} failed: {status.error}", err=True)
+
+
+class _Progress:
+    """One line on a terminal: rows read, rows per second, time. Nothing where no person looks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._on = sys.stderr.isatty()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._on:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def show(self) -> None:
+        """Draw the line anew."""
+        if not self._on:
+            return
+        statuses = self._engine.status()
+        rows_in, rows_out = (sum(getattr(s, field) for s in statuses) for field in ("rows_in", "rows_out"))
+        seconds = time.monotonic() - self._started
+        done = sum(status.state == "finished" for status in statuses)
+        line = f"{rows_in:,} rows in, {rows_out:,} out, {rows_in / seconds:,.0f} rows/s, {seconds:.0f} s"
+        sys.stderr.write(f"\r\x1b[K{line}, {done} of {len(statuses)} pipelines done"[:120])
+        sys.stderr.flush()
+
+
+class _Rows:
+    """Rows of bare SELECTs. `take` is called from the pipelines' threads."""
+
+    def __init__(self, as_json: bool, live: bool) -> None:
+        from qanat.cli.output import for_people
+
+        self._gather = for_people() and not as_json and not live
+        self._lock = threading.Lock()
+        self._gathered: dict[str, list[pa.Table]] = {}
+
+    def take(self, pipeline: str, rows: pa.Table) -> None:
+        """Rows of one pipeline, as they are committed."""
+        from qanat.cli.output import write_json
+
+        with self._lock:
+            if self._gather:
+                self._gathered.setdefault(pipeline, []).append(rows)
+            else:
+                write_json(rows)
+
+    def end(self) -> None:
+        """Print what was kept for a table."""
+        import pyarrow as pa
+
+        from qanat.cli.output import Grid
+
+        for tables in self._gathered.values():
+            whole = pa.concat_tables(tables)
+            Grid().write(whole.slice(0, _SHOWN))
+            if whole.num_rows > _SHOWN:
+                typer.echo(f"... and {whole.num_rows - _SHOWN:,} more; a pipe or file gets all of them", err=True)
+
+
+def _summary(statuses: tuple[PipelineStatus, ...], as_json: bool) -> None:
+    """The last line of --json, or a few lines for people on stderr (stdout is for rows)."""
+    from qanat.cli.output import say_json
+
+    starts = [status.first_row_at for status in statuses if status.first_row_at is not None]
+    ends = [status.last_commit_at for status in statuses if status.last_commit_at is not None]
+    seconds = max(0.0, max(ends) - min(starts)) if starts and ends else 0.0
+    rows_in = sum(status.rows_in for status in statuses)
+    rate = rows_in / seconds if seconds else 0.0
+    if as_json:
+        pipelines = [_as_dict(status) for status in statuses]
+        say_json({"pipelines": pipelines, "seconds": seconds, "rows_per_second": rate})
+        return
+    for status in statuses:
+        late = f", {status.late:,} late" if status.late else ""
+        dead = f", {status.dead_letters:,} dead letters" if status.dead_letters else ""
+        typer.echo(f"{status.name}: {status.rows_in:,} rows in, {status.rows_out:,} out{late}{dead}", err=True)
+    typer.echo(f"{seconds:.2f} s, {rate:,.0f} rows/s", err=True)
+
+
+def _as_dict(status: PipelineStatus) -> dict[str, object]:
+    from qanat.cli.output import watermark_text
+
+    fields = ("name", "state", "rows_in", "rows_out", "late", "partly_late", "dead_letters")
+    times = {"first_row_at": status.first_row_at, "last_commit_at": status.last_commit_at}
+    values = {field: getattr(status, field) for field in fields}
+    return values | {"watermark": watermark_text(status.watermark), **times, "error": status.error}

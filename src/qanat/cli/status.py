@@ -1,0 +1,54 @@
+"""`qanat status`: what the log of a project holds and how far its pipelines have read. Looks at no process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from qanat.cli.options import Data, Directory, Json
+
+if TYPE_CHECKING:
+    from qanat.log.base import StreamStatus
+
+
+def status(directory: Directory = Path(), data: Data = None, as_json: Json = False) -> None:
+    """Show the streams of a project, and the lag of its pipelines."""
+    from qanat.cli.output import say_json
+    from qanat.cli.project import compile_folder, open_folder, open_log_to_read
+    from qanat.cli.streams import lags
+
+    log = open_log_to_read(directory, data)
+    try:
+        streams = [_stream(found) for found in log.status().values()]
+        pipelines = lags(log, compile_folder(open_folder(directory, data), {}))
+    finally:
+        log.close()
+    if as_json:
+        say_json({"streams": streams, "pipelines": [{"name": name, "lag": rows} for name, rows in pipelines.items()]})
+        return
+    _print(streams)
+    for name, rows in pipelines.items():
+        typer.echo(f"pipeline {name}: {rows:,} rows behind" if rows else f"pipeline {name}: has read everything")
+
+
+def _stream(found: StreamStatus) -> dict[str, object]:
+    from qanat.cli.output import instant_text
+
+    return {
+        "name": found.stream.name,
+        "partitions": found.stream.partitions,
+        "rows": found.rows,
+        "bytes": found.bytes,
+        "newest": None if found.max_time is None else instant_text(found.max_time),
+    }
+
+
+def _print(streams: list[dict[str, object]]) -> None:
+    import pyarrow as pa
+
+    from qanat.cli.output import Grid
+
+    if streams:
+        Grid().write(pa.Table.from_pylist(streams))
