@@ -192,7 +192,7 @@ class Grouping:
     def _call(self, node: exp.Expr, condition: Expression | None) -> AggregateCall:
         name = _ALIASES.get(_aggregate_name(node), _aggregate_name(node))
         arguments, distinct = node.expressions, False
-        if len(arguments) == 1 and isinstance(arguments[0], exp.Distinct):
+        if len(arguments) == 1 and isinstance(arguments[0], exp.Distinct) and not arguments[0].args.get("on"):
             arguments, distinct = arguments[0].expressions, True
         for one in arguments:
             if isinstance(one, exp.Order):

@@ -16,6 +16,7 @@ from qanat.sql.aggregates import Grouping, has_aggregates
 from qanat.sql.coercion import coerce, common_type
 from qanat.sql.dialect import WindowTable
 from qanat.sql.expressions import Column, Expression
+from qanat.sql.options import CONNECTORS
 from qanat.sql.plan import Field, Filter, Node, Project, Scan, Session, Table, Union, WindowAssign
 from qanat.sql.scalars import Scalars
 from qanat.sql.scope import Attribute, Relation, Role, place, relation_of, unique
@@ -168,6 +169,8 @@ class Queries:
         if table is None:
             known = [*self.ctes, *self.catalog.views, *self.catalog.tables]
             raise self.source.error(f"no table or view is called `{name}`", at, near(name, known) or _create_hint(name))
+        if not CONNECTORS[table.connector].reads:
+            raise self.source.error(f"`{name}` cannot be read: the connector '{table.connector}' only writes", at)
         return relation_of(Scan(table, table.schema), table.schema, name)
 
     def _view(self, name: str, at: int | None) -> Relation:

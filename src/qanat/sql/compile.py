@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from qanat.sql.bind import Queries
 from qanat.sql.catalog import Catalog
 from qanat.sql.inserts import into
-from qanat.sql.options import CONNECTORS
-from qanat.sql.plan import Pipeline, Program, Scan, Table
+from qanat.sql.plan import Pipeline, Program, Table
 from qanat.sql.rules import optimise
 from qanat.sql.source import Source, near, read_source
 from qanat.sql.statements import CreateTable, CreateView, Insert, Query, Setting, Statement, parse_script
-from qanat.sql.tree import walk
 
 
 def compile_texts(files: Sequence[tuple[str, str]], params: Mapping[str, str], tables: Mapping[str, Table]) -> Program:
@@ -52,7 +50,6 @@ def _pipelines(parsed: Sequence[tuple[Statement, Source]], catalog: Catalog) -> 
             pipeline = Pipeline("result", optimise(root), None, statement.text)
         else:
             continue
-        _check_sources(pipeline, source)
         pipelines.append(_numbered(pipeline, taken))
     return tuple(pipelines)
 
@@ -74,13 +71,6 @@ def _insert(statement: Insert, source: Source, catalog: Catalog) -> Pipeline:
     relation = Queries(catalog, source).bind(statement.query)
     root = optimise(into(statement, relation, table, source))
     return Pipeline(table.name, root, table, statement.text)
-
-
-def _check_sources(pipeline: Pipeline, source: Source) -> None:
-    for node in walk(pipeline.root):
-        if isinstance(node, Scan) and not CONNECTORS[node.table.connector].reads:
-            message = f"`{node.table.name}` cannot be read: the connector '{node.table.connector}' only writes"
-            raise source.error(message, None)
 
 
 def _check_setting(statement: Setting, source: Source) -> None:

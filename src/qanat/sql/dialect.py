@@ -135,7 +135,8 @@ class FlinkParser(Parser):
         at = (found.end + 1 if ended else found.start) if found else 0
         text = "the end of the statement" if ended else f"`{found.text}`"
         message = message.replace("Expecting", "expected").split(" but got ")[0].rstrip(".")
-        message = message[:1].lower() + message[1:]
+        if message[1:2].islower():
+            message = message[:1].lower() + message[1:]
         if message.startswith(("required keyword", "required argument")):
             message = "incomplete expression"
         return PlacedError(f"{message}, found {text}", at)
@@ -377,8 +378,7 @@ class FlinkParser(Parser):
             case "BINARY" | "VARBINARY":
                 self._parse_numbers()
                 return Type(Kind.BYTES)
-            case "DOUBLE":
-                self._match_text_seq("PRECISION")
+            case "DOUBLE PRECISION":
                 return Type(Kind.DOUBLE)
             case "DECIMAL" | "DEC" | "NUMERIC":
                 return self._decimal_type(token)

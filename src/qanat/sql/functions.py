@@ -58,7 +58,8 @@ def apply(name: str, arguments: Arguments) -> tuple[Arguments, Type]:
     try:
         return function.rule(arguments)
     except Mismatch as error:
-        raise Mismatch(f"{name}: {error.message}", error.hint or f"write {function.usage}") from None
+        shown = name if name[0].isalpha() else f"`{name}`"
+        raise Mismatch(f"{shown}: {error.message}", error.hint or f"write {function.usage}") from None
 
 
 def _types(arguments: Sequence[Expression]) -> list[Type]:

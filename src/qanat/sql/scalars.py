@@ -51,6 +51,37 @@ _REFUSED = {
     "GROUPING_ID": "GROUPING SETS are not supported yet",
 }  # fmt: skip
 
+#: What to write instead of expressions that other dialects have.
+_INSTEAD = {
+    "Cast": "CAST(x AS type)",
+    "ILike": "LOWER(x) LIKE 'pattern'",
+    "AtTimeZone": "times are in UTC",
+    "JSONExtract": "JSON_VALUE(x, '$.path')",
+    "IntDiv": "a / b, which of integers is an integer",
+    "RegexpLike": "REGEXP_EXTRACT(x, regex) IS NOT NULL",
+    "SimilarTo": "REGEXP_EXTRACT(x, regex) IS NOT NULL",
+    "Concat": "a || b",
+}
+
+#: Arguments of sqlglot's nodes that the methods below read; any other that is set is refused.
+_KNOWN_ARGS = {"this", "expression", "expressions"}
+_MORE_ARGS = {
+    "Column": {"table", "db", "catalog"},
+    "Literal": {"is_string"},
+    "Div": {"typed", "safe"},
+    "DPipe": {"safe"},
+    "Like": {"negate"},
+    "Is": {"negate"},
+    "Between": {"low", "high", "symmetric"},
+    "In": {"query", "unnest", "field"},
+    "Case": {"ifs", "default"},
+    "Interval": {"unit"},
+    "TypedCast": {"to", "safe", "literal"},
+    "Subquery": {"alias", "with_"},
+    "Select": {"kind", "hint", "distinct", "limit", "from_", "where", "group", "having", "order", "joins", "with_"},
+    "Window": {"partition_by", "order", "spec", "over", "alias", "first"},
+}
+
 _BINARY: dict[type[exp.Expr], str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%",
     exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
@@ -72,13 +103,25 @@ class Scalars:
         found = self.special(node) if self.special else None
         if found is not None:
             return found
-        if type(node) in _BINARY:
+        self._check_args(node)
+        if type(node) in _BINARY and not node.args.get("negate"):
             return self.call(_BINARY[type(node)], (self.bind(node.this), self.bind(node.expression)), node)
         method = _METHODS.get(type(node))
         if method is None:
             what = type(node).__name__.upper()
-            raise self.source.unsupported(f"{what} is not supported in an expression", place(node))
+            hint = _INSTEAD.get(type(node).__name__)
+            raise self.source.unsupported(f"{what} is not supported in an expression", place(node), hint)
         return method(self, node)
+
+    def _check_args(self, node: exp.Expr) -> None:
+        """What sqlglot parsed beyond what is understood here must not be lost quietly."""
+        if type(node) not in _METHODS and type(node) not in _BINARY:
+            return
+        known = _KNOWN_ARGS | _MORE_ARGS.get(type(node).__name__, set())
+        for name, value in node.args.items():
+            if value and name not in known:
+                what = f"{type(node).__name__.upper()} with {name.strip('_').upper()}"
+                raise self.source.unsupported(f"{what} is not supported", place(node))
 
     def condition(self, node: exp.Expr, clause: str) -> Expression:
         """A BOOLEAN expression."""
@@ -175,6 +218,13 @@ class Scalars:
             return self.call("IS NOT NULL", (self.bind(node.this.this),), node)
         return self.call("NOT", (self.bind(node.this),), node)
 
+    def _like(self, node: exp.Expr) -> Expression:
+        """LIKE with NOT; the plain one is in the table of binary operators."""
+        return self._negated(self.call("LIKE", (self.bind(node.this), self.bind(node.expression)), node), node)
+
+    def _negated(self, bound: Expression, node: exp.Expr) -> Expression:
+        return self.call("NOT", (bound,), node) if node.args.get("negate") else bound
+
     def _is(self, node: exp.Expr) -> Expression:
         match node.expression:
             case exp.Null():
@@ -183,7 +233,7 @@ class Scalars:
                 name = "IS TRUE" if node.expression.this else "IS FALSE"
             case _:
                 raise self.source.unsupported("IS takes NULL, TRUE, FALSE or DISTINCT FROM", place(node.expression))
-        return self.call(name, (self.bind(node.this),), node)
+        return self._negated(self.call(name, (self.bind(node.this),), node), node)
 
     def _between(self, node: exp.Expr) -> Expression:
         if node.args.get("symmetric"):
@@ -202,7 +252,7 @@ class Scalars:
         if not isinstance(node.this, exp.Like):
             raise self.source.error("ESCAPE belongs to LIKE", place(node))
         parts = (node.this.this, node.this.expression, node.expression)
-        return self.call("LIKE", tuple(self.bind(one) for one in parts), node)
+        return self._negated(self.call("LIKE", tuple(self.bind(one) for one in parts), node), node.this)
 
     def _case(self, node: exp.Expr) -> Expression:
         arguments: list[Expression] = []
@@ -352,6 +402,7 @@ _METHODS: dict[type[exp.Expr], Callable[[Scalars, exp.Expr], Expression]] = {
     exp.Neg: Scalars._negative,
     exp.Not: Scalars._not,
     exp.Is: Scalars._is,
+    exp.Like: Scalars._like,
     exp.Between: Scalars._between,
     exp.In: Scalars._in,
     exp.Escape: Scalars._escape,

@@ -302,6 +302,10 @@ class StatementParser(FlinkParser):
         columns: list[ColumnDefinition] = []
         watermark: WatermarkDefinition | None = None
         key: tuple[Name, ...] = ()
+        for word in ("WITH", "AS", "LIKE"):
+            if self._match_text_seq(word, advance=False):
+                hint = "declare the columns, then INSERT INTO the table"
+                raise self.fail("CREATE TABLE without columns is not supported", self._curr.start, hint, True)
         self.expect_token(TokenType.L_PAREN, "( and the columns")
         while True:
             start = self._curr
