@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 
 from qanat.errors import ConfigError
@@ -390,3 +392,14 @@ def fleet_batches(
 ) -> Iterator[tuple[str, pa.RecordBatch, int]]:
     """`batches` with nothing wrong but the swaps: 1,750 readings an hour and household, half of them with states."""
     return batches(Neighbourhood(households=households, seconds=seconds, seed=seed), slice_ms)
+
+
+def write_lines(hood: Neighbourhood, folder: Path) -> tuple[Path, Path]:
+    """`power.jsonl` and `device_state.jsonl` in `folder`, in order of arrival; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = (folder / f"{POWER}.jsonl", folder / f"{DEVICE_STATE}.jsonl")
+    with paths[0].open("wb") as power, paths[1].open("wb") as states:
+        files = {POWER: power, DEVICE_STATE: states}
+        for stream, rows, _ in batches(hood):
+            pl.DataFrame(rows).write_ndjson(files[stream])
+    return paths
