@@ -1,0 +1,181 @@
+"""CSV <-> Arrow rows as Flink's csv format reads and writes them: by position, no header line, RFC 4180 quotes.
+
+Lines go through Arrow's parser where that is safe, else one by one. Differences from Flink: docs/design/codec.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from qanat.codec.base import BadRow, Decoded
+from qanat.codec.csv_bulk import read_lines
+from qanat.codec.csv_fields import field_texts, parse_columns
+from qanat.errors import ConfigError
+from qanat.model.streams import Column
+
+_MANY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """Flink's options of the csv format; `header` is qanat's own ('csv.header' = 'true': the first line is names).
+
+    `quote` None: quotes mean nothing. `null_literal` None: no text is NULL. `escape` None: only "" inside of quotes.
+    """
+
+    delimiter: str = ","
+    quote: str | None = '"'
+    escape: str | None = None
+    null_literal: str | None = None
+    array_delimiter: str = ";"
+    ignore_parse_errors: bool = False
+    allow_comments: bool = False
+    header: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> CsvOptions:
+        """From the options of a WITH clause; others than csv.* are passed over. Raises `ConfigError`."""
+
+        def character(name: str, default: str | None) -> str | None:
+            text = options.get(name)
+            if text is None:
+                return default
+            one = text.encode().decode("unicode_escape") if text.startswith("\\") else text
+            if len(one) != 1:
+                raise ConfigError(f"'{name}' = '{text}': expected one character")
+            return one
+
+        def flag(name: str) -> bool:
+            text = options.get(name, "false").lower()
+            if text not in ("true", "false"):
+                raise ConfigError(f"'{name}' = '{text}': expected 'true' or 'false'")
+            return text == "true"
+
+        return cls(
+            delimiter=character("csv.field-delimiter", ",") or ",",
+            quote=None if flag("csv.disable-quote-character") else character("csv.quote-character", '"'),
+            escape=character("csv.escape-character", None),
+            null_literal=options.get("csv.null-literal"),
+            array_delimiter=options.get("csv.array-element-delimiter", ";"),
+            ignore_parse_errors=flag("csv.ignore-parse-errors"),
+            allow_comments=flag("csv.allow-comments"),
+            header=flag("csv.header"),
+        )
+
+
+def decode_lines(data: bytes, columns: Sequence[Column], options: CsvOptions | None = None) -> Decoded:
+    """Rows of CSV text; `index` is the line that the row begins on, from 0. Blank lines are passed over."""
+    options = options or CsvOptions()
+    quick = read_lines(data, columns, options.delimiter) if _is_simple(data, options) else None
+    if quick is not None:
+        return quick
+    rows, places, bad = _records(data, len(columns), options)
+    batch, reasons = parse_columns(rows, columns, options)
+    if reasons and not options.ignore_parse_errors:
+        lines = data.split(b"\n")
+        bad += [BadRow(places[row], lines[places[row]].rstrip(b"\r"), reasons[row]) for row in reasons]
+        keep = np.ones(len(rows), dtype=bool)
+        keep[list(reasons)] = False
+        batch, index = batch.filter(pa.array(keep)), np.array(places, dtype=np.int64)[keep]
+    else:
+        index = np.array(places, dtype=np.int64)
+    return Decoded(batch, index, tuple(sorted(bad, key=lambda one: one.index)))
+
+
+def _is_simple(data: bytes, options: CsvOptions) -> bool:
+    """Whether Arrow's parser may be asked: nothing that it reads in another way than Flink."""
+    quote = options.quote is not None and options.quote.encode() in data
+    special = options.escape or options.header or options.allow_comments or options.ignore_parse_errors
+    return not (quote or special) and options.null_literal is None and len(options.delimiter.encode()) == 1
+
+
+def _records(data: bytes, width: int, options: CsvOptions) -> tuple[list[list[str]], list[int], list[BadRow]]:
+    """Fields of each row, the line that it begins on, and the rows that are no CSV or have another number of fields."""
+    rows: list[list[str]] = []
+    places: list[int] = []
+    bad: list[BadRow] = []
+    header = options.header
+    for place, raw, fields in _split(data, options):
+        if header:
+            header = False
+        elif isinstance(fields, str):
+            bad.append(BadRow(place, raw, fields))
+        elif len(fields) == width or options.ignore_parse_errors:
+            rows.append((fields + [""] * width)[:width])
+            places.append(place)
+        else:
+            bad.append(BadRow(place, raw, f"expected {width} fields, found {len(fields)}"))
+    return rows, places, bad
+
+
+def _split(data: bytes, options: CsvOptions) -> Iterator[tuple[int, bytes, list[str] | str]]:
+    """(line, bytes, fields or what is wrong) of each record; a record with line breaks inside quotes is one."""
+    lines = data.split(b"\n")
+    place = 0
+    while place < len(lines):
+        first, raw = place, lines[place]
+        place += 1
+        if not raw.strip() or (options.allow_comments and raw.startswith(b"#")):
+            continue
+        while options.quote and _is_open(raw, options) and place < len(lines):
+            raw += b"\n" + lines[place]
+            place += 1
+        yield first, raw.removesuffix(b"\r"), _fields(raw.removesuffix(b"\r"), options)
+
+
+def _is_open(raw: bytes, options: CsvOptions) -> bool:
+    quote = (options.quote or "").encode()
+    if options.escape:
+        raw = raw.replace((options.escape * 2).encode(), b"").replace(options.escape.encode() + quote, b"")
+    return raw.count(quote) % 2 == 1
+
+
+def _fields(raw: bytes, options: CsvOptions) -> list[str] | str:
+    try:
+        reader = csv.reader(
+            io.StringIO(raw.decode(), newline=""),
+            delimiter=options.delimiter,
+            quotechar=options.quote,
+            escapechar=options.escape,
+            quoting=csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE,
+            strict=True,
+        )
+        return next(reader)
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte {error.start}"
+    except (csv.Error, StopIteration) as error:
+        return f"not CSV: {error}"
+
+
+def encode_lines(rows: pa.RecordBatch | pa.Table, options: CsvOptions | None = None) -> bytes:
+    """One line a row. Texts that hold the delimiter, a quote, a line break or the null literal are quoted.
+
+    NULL is the null literal (nothing without one); times as in JSON's SQL form, BYTES as base64, ARRAY joined by the
+    array delimiter, ROW as an array of its fields. Raises `ConfigError` for MAP.
+    """
+    options = options or CsvOptions()
+    table: Any = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+    names = [str(place) for place in range(table.num_columns)]
+    texts = [field_texts(name, table.column(place), options) for place, name in enumerate(names)]
+    lines = io.BytesIO()
+    if options.header:
+        csv.writer(wrapper := io.StringIO(), delimiter=options.delimiter, lineterminator="\n").writerow(
+            table.column_names
+        )
+        lines.write(wrapper.getvalue().encode())
+    pl.DataFrame(texts).write_csv(
+        lines,
+        include_header=False,
+        separator=options.delimiter,
+        quote_style="never",
+        null_value=options.null_literal or "",
+    )
+    return lines.getvalue()

@@ -1,0 +1,143 @@
+"""CSV fields <-> Arrow columns: the texts of one column. Rows, delimiters and lines are `csv`'s."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+
+from qanat.codec.json_encode import scalar_text
+from qanat.codec.texts import TEXT_KINDS, Misfit
+from qanat.codec.values import batch_of, converter
+from qanat.errors import ConfigError
+from qanat.model.streams import Column
+from qanat.model.types import Kind, Type
+
+if TYPE_CHECKING:
+    from qanat.codec.csv import CsvOptions
+
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_SPECIAL = frozenset({"NaN", "Infinity", "-Infinity"})
+_FLOATING = (Kind.FLOAT, Kind.DOUBLE)
+_AS_TEXT = frozenset({Kind.STRING, Kind.DECIMAL, *TEXT_KINDS})
+
+
+def parse_columns(
+    rows: Sequence[Sequence[str]], columns: Sequence[Column], options: CsvOptions
+) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """The batch, NULLs in place of what does not fit, and the reasons by row."""
+    reasons: dict[int, str] = {}
+    values: list[list[Any]] = []
+    for place, column in enumerate(columns):
+        out: list[Any] = []
+        for number, row in enumerate(rows):
+            try:
+                out.append(value_of_field(row[place], column.type, options))
+            except Misfit as misfit:
+                out.append(None)
+                reasons.setdefault(number, f"column {column.name}: {misfit}")
+        values.append(out)
+    lax = (
+        [Column(column.name, _nullable(column.type)) for column in columns] if options.ignore_parse_errors else columns
+    )
+    batch, more = batch_of(lax, values, len(rows))
+    return batch, {**more, **reasons}
+
+
+def _nullable(sql_type: Type) -> Type:
+    return sql_type.with_nullable(True)
+
+
+def value_of_field(text: str, sql_type: Type, options: CsvOptions) -> Any:
+    """What JSON would have there. Raises `Misfit`."""
+    if options.null_literal is not None and text == options.null_literal:
+        return None
+    match sql_type.kind:
+        case Kind.ARRAY if sql_type.element is not None:
+            parts = text.split(options.array_delimiter) if text else []
+            return [value_of_field(part, sql_type.element, options) for part in parts]
+        case Kind.ROW:
+            parts = text.split(options.array_delimiter)
+            if len(parts) != len(sql_type.fields):
+                raise Misfit(f"expected {len(sql_type.fields)} fields of the ROW, found {len(parts)}")
+            fields = zip(sql_type.fields, parts, strict=True)
+            return {name: value_of_field(part, field, options) for (name, field), part in fields}
+        case Kind.MAP:
+            raise Misfit("MAP cannot be read from CSV")
+        case kind if kind in _AS_TEXT:
+            return _checked_text(text, sql_type)
+        case _:
+            return _number(text, sql_type)
+
+
+def _checked_text(text: str, sql_type: Type) -> Any:
+    """Checked here, since `values` would name the type's JSON form."""
+    plain = text.strip() if sql_type.kind is Kind.DECIMAL else text
+    if sql_type.kind is not Kind.STRING:
+        try:
+            converter(sql_type)(plain)
+        except Misfit as misfit:
+            raise Misfit(str(misfit).removeprefix(": ")) from None
+    return plain
+
+
+def _number(text: str, sql_type: Type) -> Any:
+    plain = text.strip()
+    value: Any = None
+    if sql_type.kind is Kind.BOOLEAN and plain.lower() in ("true", "false"):
+        return plain.lower() == "true"
+    if sql_type.kind in _FLOATING and plain in _SPECIAL:
+        return plain
+    if sql_type.kind in _FLOATING and _NUMBER.fullmatch(plain):
+        value = float(plain)
+    elif sql_type.kind is not Kind.BOOLEAN and _INTEGER.fullmatch(plain) and len(plain) < 40:
+        value = int(plain)
+    if value is None:
+        raise Misfit(f'expected {sql_type.with_nullable(True)}, found "{text[:40]}"')
+    try:
+        converter(sql_type)(value)
+    except Misfit as misfit:
+        raise Misfit(str(misfit).removeprefix(": ")) from None
+    return value
+
+
+def field_texts(name: str, column: pa.ChunkedArray, options: CsvOptions) -> pl.Series:
+    """The column as CSV fields, quoted where they must be; NULL stays NULL."""
+    series = pl.from_arrow(column)
+    assert isinstance(series, pl.Series)
+    text = _text(pl.col(name), column.type, options)
+    return pl.DataFrame([series.alias(name)]).select(_quoted(text, column.type, options).alias(name)).to_series()
+
+
+def _text(value: pl.Expr, arrow: pa.DataType, options: CsvOptions) -> pl.Expr:
+    p = pa.types
+    null = options.null_literal or ""
+    if p.is_map(arrow):
+        raise ConfigError("MAP cannot be written as CSV", hint="'format' = 'json'")
+    if p.is_list(arrow) or p.is_large_list(arrow):
+        inner = value.list.eval(_text(pl.element(), arrow.value_type, options).fill_null(null))
+        return inner.list.join(options.array_delimiter)
+    if p.is_struct(arrow):
+        fields = [arrow.field(place) for place in range(arrow.num_fields)]
+        texts = [_text(value.struct.field(one.name), one.type, options).fill_null(null) for one in fields]
+        return pl.when(value.is_not_null()).then(pl.concat_str(texts, separator=options.array_delimiter))
+    return scalar_text(value, arrow)
+
+
+def _quoted(text: pl.Expr, arrow: pa.DataType, options: CsvOptions) -> pl.Expr:
+    p = pa.types
+    if options.quote is None or p.is_integer(arrow) or p.is_boolean(arrow):
+        return text
+    inside = text.str.replace_all(options.quote, options.quote * 2, literal=True)
+    if options.escape:
+        inside = text.str.replace_all(options.escape, options.escape * 2, literal=True)
+        inside = inside.str.replace_all(options.quote, options.escape + options.quote, literal=True)
+    special = [options.delimiter, options.quote, "\n", "\r", *([options.escape] if options.escape else [])]
+    needed = text.str.contains("[" + "".join(re.escape(one) for one in special) + "]") | (text == "")
+    if options.allow_comments:
+        needed = needed | text.str.starts_with("#")
+    return pl.when(needed).then(pl.lit(options.quote) + inside + pl.lit(options.quote)).otherwise(text)

@@ -1,0 +1,150 @@
+"""Many JSON objects at once, through Arrow's parser: exactly what `json_rows` accepts, or nothing.
+
+`read_rows` gives None where anything is not plain; the caller then goes row by row. Arrow's parser alone is not strict
+enough, nor safe: docs/design/codec.md lists what it lets through, and the guards here close each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.json as pj
+
+from qanat.codec.texts import TEXT_KINDS, column_of
+from qanat.model.arrow import schema_of
+from qanat.model.streams import Column
+from qanat.model.types import Kind, Type
+
+_OPEN, _CLOSE = ord("{"), ord("}")
+_BLOCK = 1 << 20
+_LONG = 1000  # bytes; a shorter row cannot be nested deeper than orjson's limit of 1024
+_NOT_NUMBERS = re.compile(rb"[:,\[\s-](?:NaN|Inf)")
+_MINUS_ZERO = re.compile(rb"-0(?![.0-9eE])")
+_NULL_AFTER = re.compile(rb"}\s*null")
+_NUMBERS = {
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.TINYINT: pa.int8(),
+    Kind.SMALLINT: pa.int16(),
+    Kind.INT: pa.int32(),
+    Kind.BIGINT: pa.int64(),
+    Kind.DOUBLE: pa.float64(),
+    Kind.STRING: pa.string(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows as spans of `data`; between two of them stand only white space bytes."""
+
+    data: bytes
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def part(self, first: int, last: int) -> Rows:
+        """Rows `first` up to before `last`."""
+        return Rows(self.data, self.starts[first:last], self.ends[first:last])
+
+    def documents(self) -> list[bytes]:
+        """Each row's bytes."""
+        data = self.data
+        return [data[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
+
+
+def bulk_schema(columns: Sequence[Column]) -> pa.Schema | None:
+    """What Arrow is to read; None where a column has a type that only `json_rows` knows."""
+    fields = []
+    for column in columns:
+        arrow = _bulk_type(column.type, top=True)
+        if arrow is None:
+            return None
+        fields.append(pa.field(column.name, arrow))
+    names = [column.name for column in columns]
+    return pa.schema(fields) if fields and len(set(names)) == len(names) else None
+
+
+def _bulk_type(sql_type: Type, top: bool) -> pa.DataType | None:
+    match sql_type.kind:
+        case kind if kind in _NUMBERS:
+            return _NUMBERS[kind]
+        case kind if kind in TEXT_KINDS and kind is not Kind.BYTES and top:
+            return pa.string()
+        case Kind.ARRAY if sql_type.element is not None and sql_type.element.nullable:
+            element = _bulk_type(sql_type.element, top=False)
+            return None if element is None else pa.list_(element)
+        case Kind.ROW if sql_type.fields and all(field.nullable for _, field in sql_type.fields):
+            fields = [(name, _bulk_type(field, top=False)) for name, field in sql_type.fields]
+            return None if any(field is None for _, field in fields) else pa.struct(fields)
+        case _:
+            return None
+
+
+def read_rows(rows: Rows, columns: Sequence[Column], schema: pa.Schema) -> pa.RecordBatch | None:
+    """All rows, or None."""
+    data = memoryview(rows.data)[int(rows.starts[0]) : int(rows.ends[-1])]
+    block = bytes(data) if len(data) != len(rows.data) else rows.data
+    if not _is_plain(rows, block):
+        return None
+    try:
+        table = _parse(block, schema, int((rows.ends - rows.starts).max()))
+        if table.num_rows != len(rows):
+            return None
+        batch = pa.RecordBatch.from_arrays(
+            [_column(table.column(place), column) for place, column in enumerate(columns)],
+            schema=schema_of((column.name, column.type) for column in columns),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    nulls = any(not column.type.nullable and batch.column(place).null_count for place, column in enumerate(columns))
+    return None if nulls else batch
+
+
+def _parse(block: bytes, schema: pa.Schema, longest: int) -> pa.Table:
+    size = max(_BLOCK, 2 * longest)
+    return pj.read_json(
+        pa.BufferReader(block),
+        read_options=pj.ReadOptions(use_threads=len(block) > 2 * size, block_size=size),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+
+
+def _column(chunked: pa.ChunkedArray, column: Column) -> pa.Array:
+    whole = chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.chunks)
+    return column_of(whole, column.type) if column.type.kind in TEXT_KINDS else whole
+
+
+def _is_plain(rows: Rows, block: bytes) -> bool:
+    """Whether Arrow's parser reads the block as RFC 8259 does, one object a row."""
+    whole = np.frombuffer(rows.data, dtype=np.uint8)
+    if not ((whole[rows.starts] == _OPEN).all() and (whole[rows.ends - 1] == _CLOSE).all()):
+        return False
+    if block.count(b"}") != len(rows) and b"null" in block and _NULL_AFTER.search(block):
+        return False
+    if (b"N" in block or b"I" in block) and _NOT_NUMBERS.search(block):
+        return False
+    if b"-0" in block and _MINUS_ZERO.search(block):
+        return False
+    return not _is_deep(rows) and (block.isascii() or _is_utf8(block))
+
+
+def _is_deep(rows: Rows) -> bool:
+    long = np.flatnonzero(rows.ends - rows.starts > _LONG)
+    for start, end in zip(rows.starts[long].tolist(), rows.ends[long].tolist(), strict=True):
+        if rows.data.count(b"[", start, end) + rows.data.count(b"{", start, end) > _LONG:
+            return True
+    return False
+
+
+def _is_utf8(block: bytes) -> bool:
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
