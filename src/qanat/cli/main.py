@@ -12,9 +12,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from qanat.cli.demo import demo
 from qanat.cli.explain import explain
 from qanat.cli.init import init
 from qanat.cli.run import run
+from qanat.cli.sim import app as sim
 from qanat.cli.status import status
 from qanat.cli.tail import tail
 from qanat.cli.up import up
@@ -87,6 +89,8 @@ app.command("run")(run)
 app.command("tail")(tail)
 app.command("status")(status)
 app.command("explain")(explain)
+app.add_typer(sim, name="sim")
+app.command("demo")(demo)
 
 
 def main() -> None:

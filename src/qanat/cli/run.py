@@ -61,13 +61,12 @@ def run(
 
 def _check(program: Program, script: Path, *, starts_empty: bool) -> None:
     """Refuse what cannot give a row: no pipeline, or a stream that nothing fills."""
-    from qanat.cli.streams import read_by, written_by
+    from qanat.cli.streams import unfilled
     from qanat.errors import ConfigError, SqlError
 
     if not program.pipelines:
         raise SqlError(f"{script} has nothing to run", hint="add an INSERT INTO ... SELECT, or a SELECT")
-    read = set().union(*(read_by(pipeline) for pipeline in program.pipelines))
-    empty = sorted(read - written_by(program))
+    empty = sorted(unfilled(program))
     if starts_empty and empty:
         raise ConfigError(
             f"{script}: nothing fills the stream {empty[0]}",

@@ -17,6 +17,17 @@ def read_by(pipeline: Pipeline) -> set[str]:
     return {table.stream.name for table in tables if table.stream is not None}
 
 
+def scanned(program: Program) -> set[str]:
+    """The tables that pipelines read, whatever their connector."""
+    nodes = [node for pipeline in program.pipelines for node in walk(pipeline.root)]
+    return {node.table.name for node in nodes if isinstance(node, Scan)}
+
+
+def unfilled(program: Program) -> set[str]:
+    """The streams that pipelines read and none writes: their rows must come from outside."""
+    return set().union(*map(read_by, program.pipelines)) - written_by(program)
+
+
 def written_by(program: Program) -> set[str]:
     """The streams of the log that pipelines write."""
     sinks = [pipeline.sink.stream for pipeline in program.pipelines if pipeline.sink is not None]
