@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def demo(
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qanat-demo-")))
         if (folder / "log.db").exists():
             raise ConfigError(f"{folder} holds a log already", hint="--data with a new folder")
-        server = stack.enter_context(_running(play.project, folder))
+        server = stack.enter_context(running(play.project, folder))
         report = _run(play, server, as_json)
     if not report.ok:
         raise typer.Exit(1)
@@ -114,7 +114,7 @@ def _recorded(folder: Path, seconds: float) -> _Play:
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class Server:
     """A running `qanat up`."""
 
     process: subprocess.Popen[str]
@@ -126,6 +126,15 @@ class _Server:
         """Raises `ConfigError` where it has died."""
         if self.process.poll() is not None:
             raise ConfigError(f"qanat up ended with exit code {self.process.returncode}")
+
+    def settle(self, done: Callable[[], bool], timeout_s: float = 60.0) -> None:
+        """Wait until `done()`. Raises `ConfigError` where the server dies or it takes too long."""
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            self.check()
+            if time.monotonic() > deadline:
+                raise ConfigError(f"the pipelines have not caught up within {timeout_s:.0f} s")
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """As Ctrl-C would."""
@@ -139,7 +148,11 @@ class _Server:
 
 
 @contextmanager
-def _running(project: Path, data: Path) -> Iterator[_Server]:
+def running(project: Path, data: Path) -> Iterator[Server]:
+    """`qanat up` for the project in a process of its own, on free ports, with its log in `data`; ended afterwards.
+
+    Raises `ConfigError` where it does not start.
+    """
     if not project.is_dir():
         raise ConfigError(f"{project} is not there", hint="qanat demo runs from a clone of the repository")
     command = [sys.executable, "-m", "qanat", "up", str(project), "--mqtt-port", "0", "--http-port", "0"]
@@ -148,7 +161,7 @@ def _running(project: Path, data: Path) -> Iterator[_Server]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603
     try:
         ports = _ports(process)
-        server = _Server(process, ports["mqtt"], ports["http"], f"sqlite:///{(data / 'log.db').absolute()}")
+        server = Server(process, ports["mqtt"], ports["http"], f"sqlite:///{(data / 'log.db').absolute()}")
         yield server
         server.stop()
     finally:
@@ -175,7 +188,7 @@ def _ports(process: subprocess.Popen[str]) -> dict[str, int]:
 # --- the play
 
 
-def _run(play: _Play, server: _Server, as_json: bool) -> Report:
+def _run(play: _Play, server: Server, as_json: bool) -> Report:
     from rich.console import Console
     from rich.live import Live
 
@@ -209,7 +222,7 @@ class _Show:
     """Fleet and view in one event loop; the log is looked at in a thread."""
 
     def __init__(
-        self, play: _Play, server: _Server, fleet: Fleet, log: Log, board: Board, shown: Live | None, quiet: bool
+        self, play: _Play, server: Server, fleet: Fleet, log: Log, board: Board, shown: Live | None, quiet: bool
     ) -> None:
         self.play, self.server, self.fleet, self.log = play, server, fleet, log
         self.board, self.shown, self.quiet = board, shown, quiet
