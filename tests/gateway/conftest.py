@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import uvloop
+from hypothesis import settings
 
 from qanat.errors import QanatError
 from qanat.gateway import Gateway, GatewayConfig
@@ -23,6 +24,10 @@ from qanat.log.base import Append, Receipt, Transaction
 from qanat.model.streams import ArrivalColumn, Column, Stream, dead_letter_stream, late_stream
 from qanat.model.types import BIGINT, DOUBLE, STRING, TIMESTAMP_LTZ
 from qanat.observe.metrics import Metrics
+
+# two cores that others use too: what takes long here says nothing
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 #: The arrival time in these tests unless they move the clock: 2023-11-14T22:13:20Z.
 NOW = 1_700_000_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -369,19 +370,28 @@ def test_stop_acknowledges_what_is_in_flight_and_says_goodbye(
     start: Callable[..., Any], raw: Callable[..., Any], fake_log: Any
 ) -> None:
     fake_log.held = True
-    running = start(fake_log)
+    running = start(fake_log, http_port=None)
     client = raw(running.mqtt, V5)
     client.send(encode_publish("power", reading(0), 1, 1, V5))
     assert fake_log.submitted.acquire(timeout=20)
-    stopper = threading.Thread(target=running.stop)
+
+    async def stop_and_release() -> None:
+        stopping = asyncio.ensure_future(running.gateway.stop())
+        for _ in range(10):  # stop goes as far as it can before the log commits
+            await asyncio.sleep(0)
+        assert not stopping.done()
+        fake_log.release()
+        await stopping
+
+    stopper = threading.Thread(target=lambda: running.run(stop_and_release()))
     stopper.start()
-    running.loop.call_soon_threadsafe(fake_log.release)
     assert client.read() == Ack(Kind.PUBACK, 1)
     goodbye = client.read()
     assert isinstance(goodbye, Leave)
     assert goodbye.reason == Reason.SHUTTING_DOWN
     assert client.read() is None
     stopper.join(20)
+    running.gateway = None
 
 
 def test_too_many_connections_are_turned_away(start: Callable[..., Any], raw: Callable[..., Any]) -> None:
