@@ -31,7 +31,13 @@ def drive(
     root = _compiled(sql).pipelines[pipeline].root
     flow = Flow(root)
     feeds = [
-        Feed(number, Preparer(scan), TableSource(_arrow(inputs[scan.table.name]), batch_rows), scan.table.name, by_clock=True)
+        Feed(
+            number,
+            Preparer(scan),
+            TableSource(_arrow(inputs[scan.table.name]), batch_rows),
+            scan.table.name,
+            by_clock=True,
+        )
         for number, scan in enumerate(flow.scans)
     ]
     merger = Merger(flow.scans, feeds)

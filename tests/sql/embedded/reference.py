@@ -100,7 +100,9 @@ def sessions(rows: Sequence[Row], delay: int, gap: int) -> tuple[list[Window], l
         closing = [s for s in open_ if s.last + gap - 1 <= now]
         open_ = [s for s in open_ if s not in closing]
         closing.sort(key=lambda s: (s.last, s.key is not None, s.key))
-        done += [(s.key, s.first, s.last + gap, [row for _, row in sorted(s.rows, key=lambda r: r[0])]) for s in closing]
+        done += [
+            (s.key, s.first, s.last + gap, [row for _, row in sorted(s.rows, key=lambda r: r[0])]) for s in closing
+        ]
     return done, late
 
 

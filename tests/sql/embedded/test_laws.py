@@ -103,7 +103,9 @@ WINDOWS = {
 @pytest.mark.parametrize("window", WINDOWS)
 @settings(max_examples=25, deadline=None)
 @given(given_rows=rows(), cut=st.integers(1, 20))
-def test_law_1_windows_equal_the_reference_for_every_cut(window: str, given_rows: list[reference.Row], cut: int) -> None:
+def test_law_1_windows_equal_the_reference_for_every_cut(
+    window: str, given_rows: list[reference.Row], cut: int
+) -> None:
     sql = f"{TABLES} SELECT k, window_start, window_end, {AGGREGATES} FROM TABLE({window}) GROUP BY k, window_start, window_end"
     done, late, _ = reference.aligned(given_rows, DELAY, WINDOWS[window])
     whole, late_whole = drive(sql, {"p": frame(given_rows)}, 10_000)
@@ -111,7 +113,9 @@ def test_law_1_windows_equal_the_reference_for_every_cut(window: str, given_rows
     assert sorted(t for part in late_whole for t in part.time.tolist()) == sorted(r[2] for r in late)
     pieces, late_pieces = drive(sql, {"p": frame(given_rows)}, cut, snapshots=True)
     assert pieces == whole
-    assert [t for part in late_pieces for t in part.time.tolist()] == [t for part in late_whole for t in part.time.tolist()]
+    assert [t for part in late_pieces for t in part.time.tolist()] == [
+        t for part in late_whole for t in part.time.tolist()
+    ]
 
 
 @settings(max_examples=60, deadline=None)

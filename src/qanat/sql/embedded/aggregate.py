@@ -160,7 +160,8 @@ class WindowAggregateOperator:
         counts = grid(0, 0)
         total = combine(COUNT_CELL, counts, base, windows, self._panes)
         np.add.at(total.reshape(-1), late_at, 1)
-        index = np.nonzero(total)
+        window_at, key_at = np.nonzero(total)
+        index = window_at.astype(np.int64, copy=False), key_at.astype(np.int64, copy=False)
         columns: dict[int, pl.Series] = {}
         for number, (which, fold) in enumerate(self._folds, start=1):
             made = [combine(c, grid(number, i), base, windows, self._panes) for i, c in enumerate(fold.cells)]

@@ -194,7 +194,7 @@ class Engine:
 
     def _finished_test(self, stream: str) -> Callable[[], bool]:
         """In a bounded run a stream ends when all pipelines of the program that write it have."""
-        writers = [w for w in self._workers_by_sink(stream)]
+        writers = self._workers_by_sink(stream)
         return lambda: all(w.state in ("finished", "failed") for w in writers)
 
     def _workers_by_sink(self, stream: str) -> list[_Worker]:

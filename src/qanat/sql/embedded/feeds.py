@@ -1,4 +1,4 @@
-"""Feeds: one per scan and partition. Rows of a source, prepared (columns computed, event times, clock), waiting to be merged.
+"""Feeds, one per scan and partition: prepared rows of a source (columns computed, event times, clock) to be merged.
 
 A feed knows in which order its rows stand among those of other feeds: `order` is the log's sequence number for live
 streams and the feed's own clock for bounded inputs. It does no arithmetic on windows and writes nothing.
@@ -232,7 +232,8 @@ class Feed:
                 frames.append(waiting.frame[:size] if size < len(waiting.order) else waiting.frame)
             if size == len(waiting.order):
                 self._queue.popleft()
-                self._resume = {**waiting.token, "skip": waiting.skip + size}
+                if not waiting.final:
+                    self._resume = {**waiting.token, "skip": waiting.skip + size}
             else:
                 waiting.frame, waiting.order = waiting.frame[size:], waiting.order[size:]
                 waiting.after = waiting.after[size:]

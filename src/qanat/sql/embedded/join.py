@@ -72,7 +72,7 @@ class IntervalJoinOperator:
         fresh = [self._take(side, batch, track) for side, batch in enumerate(batches)]
         frames, seqs = [self._empty], [no_rows()]
         orders: list[tuple[Ints, Ints]] = [(no_rows(), no_rows())]
-        for left, right, left_seq, right_seq in self._candidates(fresh, track):
+        for left, right, left_seq, right_seq in self._candidates(fresh):
             pairs = self._pairs(left, right)
             frame, seq, order = self._valid(left, right, pairs, left_seq, right_seq, track)
             frames.append(frame)
@@ -81,8 +81,8 @@ class IntervalJoinOperator:
         self._keep(fresh, int(track[-1]))
         joined, seq = pl.concat(frames), np.concatenate(seqs)
         first, second = (np.concatenate([o[i] for o in orders]) for i in (0, 1))
-        order = np.lexsort((second, first, seq))
-        result = Batch(joined[order], seq[order], track - self._hold_back if self._hold_back else track)
+        by_later = np.lexsort((second, first, seq))
+        result = Batch(joined[by_later], seq[by_later], track - self._hold_back if self._hold_back else track)
         if self._residual is None or not joined.height:
             return result
         keep = result.frame.select(self._residual.fill_null(value=False).alias("k"))["k"].to_numpy()
@@ -118,9 +118,10 @@ class IntervalJoinOperator:
                 hint="narrow the time bound of the join, or the keys",
             )
         half = 2 ** (_TIME_BITS - 1)
-        return (keys << _TIME_BITS) + np.clip(times - (self._origin or 0), -half, half - 1) + half
+        code: Ints = (keys << _TIME_BITS) + np.clip(times - (self._origin or 0), -half, half - 1) + half
+        return code
 
-    def _candidates(self, fresh: list[_Fresh], track: Ints) -> list[tuple[Run, Run, Ints | None, Ints | None]]:
+    def _candidates(self, fresh: list[_Fresh]) -> list[tuple[Run, Run, Ints | None, Ints | None]]:
         left, right = fresh
         found: list[tuple[Run, Run, Ints | None, Ints | None]] = []
         if len(left.seq):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -73,6 +74,7 @@ class Merger:
     def _released(self, number: int, order: Ints, horizon: int | None) -> int:
         """How many events of one feed are known to come before anything that is not loaded yet."""
         count = len(order)
+        side: Literal["left", "right"]
         for other, feed in enumerate(self._feeds):
             bound = feed.open_order
             if bound is None or other == number:
@@ -89,11 +91,9 @@ class Merger:
         tracks, frames, places = [], [], []
         for feed, part, place in feeds:
             if len(place) == events and len(feeds) == 1:
-                track = np.concatenate([[before], part.after])
-            else:
-                track = _steps(feed, part, place, events)
-            if track is not None:
-                tracks.append(track)
+                tracks.append(np.concatenate([[before], part.after]))
+            elif (steps := _steps(feed, part, place, events)) is not None:
+                tracks.append(steps)
             frames += part.frames
             rows = place[: len(place) - 1] if part.ended else place
             places.append(rows)
@@ -108,10 +108,14 @@ class Merger:
         return Batch(frame, seq, track)
 
     def idle(self, number: int) -> Batch:
-        """An event without rows, after feeds became idle: the watermark of scan `number` moves on without them."""
-        active = [feed.clock for feed in self._by_scan[number] if not feed.idle]
+        """An event without rows, after feeds became idle: the watermark of scan `number` moves on without them.
+
+        Where all are idle it becomes the largest of their clocks, as between Flink's tasks.
+        """
+        feeds = self._by_scan[number]
+        active = [feed.clock for feed in feeds if not feed.idle]
         before = self.watermarks[number]
-        after = max(min(active), before) if active else before
+        after = max(min(active) if active else max(feed.clock for feed in feeds), before)
         self.watermarks[number] = after
         return Batch(self._empty[number], np.empty(0, dtype=np.int64), np.array([before, after]))
 

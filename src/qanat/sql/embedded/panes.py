@@ -72,7 +72,7 @@ class Panes:
 
 
 def expand(first: Ints, last: Ints) -> tuple[Ints, Ints]:
-    """All numbers of the ranges first..last: (index of the range, number), ranges in order; an empty range gives none."""
+    """All numbers of the ranges first..last: (index of the range, number), in order; an empty range gives none."""
     counts = np.maximum(last - first + 1, 0)
     index = np.repeat(np.arange(len(first)), counts)
     starts = np.cumsum(counts) - counts

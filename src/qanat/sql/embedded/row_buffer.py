@@ -29,7 +29,7 @@ class Sorted:
 
 
 class RowBuffer:
-    """Rows with the columns `__key` (number), `__time` (ms), `__arrival` (running number) and whatever is aggregated."""
+    """Rows with the columns `__key` (number), `__time` (ms), `__arrival` (running number) and what is aggregated."""
 
     def __init__(self, empty: pl.DataFrame) -> None:
         """`empty`: a frame without rows that has the aggregated columns."""

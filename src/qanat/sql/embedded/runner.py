@@ -170,12 +170,13 @@ class Runner:
     def step(self) -> bool:
         """One micro-batch, if there is one. Whether anything was done. Raises what a commit raised."""
         self._check()
+        started = time.time()
         merged = self._next(self._options.batch_rows)
         if merged is None:
             worked = self._idle()
         else:
             if self.progress.first_row_at is None:
-                self.progress.first_row_at = time.time()
+                self.progress.first_row_at = started
             self._process(merged)
             worked = True
         if self._due(worked):
@@ -187,7 +188,12 @@ class Runner:
         for feed in self._feeds:
             if not feed.finished:
                 feed.load(limit)
-        return self._merger.take(limit, horizon)
+        consumed = [feed.consumed for feed in self._feeds]
+        merged = self._merger.take(limit, horizon)
+        for i, feed in enumerate(self._feeds):
+            if feed.consumed > consumed[i]:
+                self._heard[i] = time.monotonic()
+        return merged
 
     def _process(self, merged: Merged) -> None:
         gathered = self._gathered
@@ -250,11 +256,11 @@ class Runner:
         self.progress.rows_out += gathered.rows_out
         counters = self._flow.context.counters
         self.progress.late, self.progress.partly_late = counters.late, counters.partly_late
-        feeds = [{"name": feed.name, "position": feed.position()} for feed in self._feeds]
+        feeds: list[dict[str, object]] = [{"name": feed.name, "position": feed.position()} for feed in self._feeds]
         places = self._places()
         positions = {name: places}
         state: dict[str, bytes | None] = {}
-        commit = {"feeds": feeds, "sink": None, "progress": self._counts()}
+        commit: dict[str, object] = {"feeds": feeds, "sink": None, "progress": self._counts()}
         if time.monotonic() - self._last_snapshot >= self._options.snapshot_interval_ms / 1000:
             self._last_snapshot = time.monotonic()
             state[f"snapshot/{name}"] = self._snapshot(feeds)

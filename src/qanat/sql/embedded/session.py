@@ -1,7 +1,7 @@
 """SESSION with GROUP BY: rows that follow each other within the gap belong together.
 
 Open sessions are intervals; each micro-batch sorts them with its new rows and joins what touches. Where a session might
-have closed between two rows that touch, the component is replayed row by row; see docs/design/runtime.md for the argument.
+have closed between two rows that touch, the component is replayed row by row; docs/design/runtime.md has the argument.
 """
 
 from __future__ import annotations

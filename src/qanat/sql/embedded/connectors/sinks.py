@@ -26,7 +26,7 @@ from qanat.sql.plan import Table
 
 class Sink(Protocol):
     """`write` frames, then `prepare` (durable, not yet visible; what it returns is stored with the positions), then,
-    after the transaction, `publish`. At start `recover` gets what was last stored, and undoes what was not committed."""
+    after the transaction, `publish`. `recover` gets what was last stored, at start, and undoes the rest."""
 
     def write(self, frame: pl.DataFrame) -> None:
         """Take rows."""
@@ -172,6 +172,20 @@ class FileSink:
         return self._folder / f".{name}.inprogress"
 
 
+class _Files(Protocol):
+    """Writes frames of one format into one file after another."""
+
+    suffix: str
+
+    def write(self, file: BinaryIO, frame: pl.DataFrame) -> None:
+        """Append rows."""
+        ...
+
+    def finish(self, file: BinaryIO) -> None:
+        """Write what ends a file."""
+        ...
+
+
 class _JsonFiles:
     suffix = ""
 
@@ -217,7 +231,7 @@ class _ParquetFiles:
         self._writer = None
 
 
-_FORMATS = {"json": _JsonFiles, "csv": _CsvFiles, "parquet": _ParquetFiles}
+_FORMATS: dict[str, Callable[[Table], _Files]] = {"json": _JsonFiles, "csv": _CsvFiles, "parquet": _ParquetFiles}
 
 
 def _format(table: Table) -> str:
