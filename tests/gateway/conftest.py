@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import uvloop
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from qanat.errors import QanatError
 from qanat.gateway import Gateway, GatewayConfig
@@ -26,7 +26,7 @@ from qanat.model.types import BIGINT, DOUBLE, STRING, TIMESTAMP_LTZ
 from qanat.observe.metrics import Metrics
 
 # two cores that others use too: what takes long here says nothing
-settings.register_profile("shared", deadline=None)
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
 #: The arrival time in these tests unless they move the clock: 2023-11-14T22:13:20Z.
@@ -97,7 +97,7 @@ class FakeLog:
 class Running:
     """A started gateway; `call` runs a function in its loop. `now` is its clock."""
 
-    log: FakeLog
+    log: Any
     metrics: Metrics
     gateway: Gateway | None = None
     now: int = NOW
@@ -146,7 +146,7 @@ def start() -> Iterator[Start]:
     """`start(**settings)` gives a running gateway on free ports; `log=` and `checks=` replace the defaults."""
     running: list[Running] = []
 
-    def begin(log: FakeLog | None = None, checks: Any = None, **settings: Any) -> Running:
+    def begin(log: Any = None, checks: Any = None, **settings: Any) -> Running:
         one = Running(log or FakeLog(), Metrics())
         one.thread.start()
         running.append(one)
@@ -156,8 +156,9 @@ def start() -> Iterator[Start]:
 
     yield begin
     for one in running:
-        one.log.held = False
-        one.log.release()
+        if isinstance(one.log, FakeLog):
+            one.log.held = False
+            one.log.release()
         one.stop()
         one.loop.call_soon_threadsafe(one.loop.stop)
         one.thread.join(20)
@@ -216,3 +217,9 @@ def raw() -> Iterator[Callable[..., RawClient]]:
 def fake_log() -> FakeLog:
     """A log to hold back or break."""
     return FakeLog()
+
+
+@pytest.fixture
+def streams() -> Mapping[str, Stream]:
+    """The streams that every gateway of these tests has."""
+    return STREAMS

@@ -78,7 +78,7 @@ messages = st.lists(
             topic, payload, qos, packet_id if qos else 0, properties={} if plain else {Property.CONTENT_TYPE: "json"}
         ),
         TOPICS,
-        st.binary(max_size=20) | st.binary(min_size=110, max_size=140) | st.binary(min_size=16_370, max_size=16_400),
+        st.binary(max_size=20) | st.binary(min_size=110, max_size=140) | st.integers(16_370, 16_400).map(bytes),
         st.integers(0, 1),
         st.integers(1, 65_535),
         st.booleans(),

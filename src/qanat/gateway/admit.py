@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 from qanat.codec.base import BadRow, Decoded
 from qanat.errors import ConfigError
 from qanat.gateway.offers import Dead, DeadKind, Offer, Verdict
-from qanat.gateway.partitions import partition_of, partition_rows
 from qanat.log.base import Append
+from qanat.log.partitions import partition_of, partition_rows
 from qanat.model.arrow import schema_of
 from qanat.model.streams import DEAD_LETTERS, ArrivalColumn, Column, Stream, dead_letter_stream
 
