@@ -94,7 +94,7 @@ def _compile(sql: str, inputs: Mapping[str, pa.Table], params: Mapping[str, str]
     from qanat.sql.statements import CreateTable, parse_script
 
     statements = parse_script(read_source(sql, params, "SQL"))
-    declared = {statement.name.text for statement in statements if isinstance(statement, CreateTable)}
+    declared = {statement.name.text for statement, _ in statements if isinstance(statement, CreateTable)}
     inferred = {name: _table_like(name, rows) for name, rows in inputs.items() if name not in declared}
     program = compile_script(sql, params, "SQL", inferred)
     if not program.pipelines:

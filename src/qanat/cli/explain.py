@@ -8,7 +8,7 @@ from qanat.cli.options import Json, Params, Script
 
 
 def explain(script: Script, param: Params = None, as_json: Json = False) -> None:
-    """Show the tables of a script and the plan of each pipeline."""
+    """Show what a script would do."""
     from qanat.cli.output import say_json
     from qanat.cli.project import parse_params, read_text
     from qanat.sql import compile_script

@@ -20,7 +20,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Also where DIR has files; none of them is changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
 ) -> None:
-    """Make a small working project: a stream, a window pipeline and what to do next."""
+    """Make a small working project."""
     if directory.exists() and not directory.is_dir():
         raise ConfigError(f"{directory} is a file, not a folder", hint="qanat init another-name")
     if not force and directory.is_dir() and any(directory.iterdir()):

@@ -38,7 +38,7 @@ def run(
     live: Annotated[bool, typer.Option("--live", help="Streams do not end: run until Ctrl-C or SIGTERM.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a script until its inputs end; a bare SELECT prints its rows."""
+    """Run a script until its inputs end."""
     from qanat.cli.project import log_url, parse_params, read_text
     from qanat.log import open_log
     from qanat.sql import compile_script
@@ -46,13 +46,13 @@ def run(
 
     program = compile_script(read_text(script), parse_params(param or []), str(script))
     _check(program, script, starts_empty=state is None and not live)
-    rows = _Rows(as_json, live)
+    rows = _Rows(program, as_json, live)
     options = EngineOptions(live=live, **({} if batch_rows is None else {"batch_rows": batch_rows}))
     with _state_folder(state) as folder:
         log = open_log(log_url(folder))
         try:
             engine = Engine(program, log, options, collect=rows.take)
-            _finish(engine, live)
+            _finish(engine, live, shown=sys.stderr.isatty() and not rows.streamed)
         finally:
             log.close()
         rows.end()
@@ -85,7 +85,7 @@ def _state_folder(state: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _finish(engine: Engine, live: bool) -> None:
+def _finish(engine: Engine, live: bool, *, shown: bool) -> None:
     """Run to the end with a progress line. Ctrl-C and SIGTERM commit what is at hand; they are how a live run ends."""
     failure: list[BaseException] = []
 
@@ -102,7 +102,7 @@ def _finish(engine: Engine, live: bool) -> None:
     before = signal.signal(signal.SIGTERM, interrupt)
     thread.start()
     try:
-        with _Progress(engine) as progress:
+        with _Progress(engine, shown) as progress:
             while thread.is_alive():
                 thread.join(0.1)
                 progress.show()
@@ -121,11 +121,10 @@ def _finish(engine: Engine, live: bool) -> None:
 
 
 class _Progress:
-    """One line on a terminal: rows read, rows per second, time. Nothing where no person looks."""
+    """One line on a terminal: rows read, rows per second, time."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._on = sys.stderr.isatty()
+    def __init__(self, engine: Engine, on: bool) -> None:
+        self._engine, self._on = engine, on
         self._started = time.monotonic()
 
     def __enter__(self) -> _Progress:
@@ -152,10 +151,14 @@ class _Progress:
 class _Rows:
     """Rows of bare SELECTs. `take` is called from the pipelines' threads."""
 
-    def __init__(self, as_json: bool, live: bool) -> None:
+    def __init__(self, program: Program, as_json: bool, live: bool) -> None:
         from qanat.cli.output import for_people
 
+        prints = any(pipeline.sink is not None and pipeline.sink.connector == "print" for pipeline in program.pipelines)
+        selects = any(pipeline.sink is None for pipeline in program.pipelines)
         self._gather = for_people() and not as_json and not live
+        #: Whether rows appear on the terminal while the script runs: a progress line would be in their way.
+        self.streamed = for_people() and (prints or (selects and not self._gather))
         self._lock = threading.Lock()
         self._gathered: dict[str, list[pa.Table]] = {}
 

@@ -61,6 +61,8 @@ def households(
     from qanat.sim.fleet import FleetOptions
     from qanat.sim.households import Neighbourhood, messages, write_lines
 
+    if no_clock and speed != 1 and out is None:
+        raise ConfigError("a meter without a clock lives in real time", hint="--no-clock with --speed 1, or with --out")
     past = seconds - seconds / speed if speed else seconds  # they end now at the latest: no time stamp in the future
     hood = Neighbourhood(
         households=households,

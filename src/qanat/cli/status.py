@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qanat.cli.options import Data, Directory, Json
+from qanat.cli.options import Data, Directory, Json, Params
 
 if TYPE_CHECKING:
     from qanat.log.base import StreamStatus
 
 
-def status(directory: Directory = Path(), data: Data = None, as_json: Json = False) -> None:
-    """Show the streams of a project, and the lag of its pipelines."""
+def status(directory: Directory = Path(), data: Data = None, param: Params = None, as_json: Json = False) -> None:
+    """Show streams and the lag of pipelines."""
     from qanat.cli.output import say_json
-    from qanat.cli.project import compile_folder, open_folder, open_log_to_read
+    from qanat.cli.project import compile_folder, open_folder, open_log_to_read, parse_params
     from qanat.cli.streams import lags
 
     log = open_log_to_read(directory, data)
     try:
         streams = [_stream(found) for found in log.status().values()]
-        pipelines = lags(log, compile_folder(open_folder(directory, data), {}))
+        pipelines = lags(log, compile_folder(open_folder(directory, data), parse_params(param or [])))
     finally:
         log.close()
     if as_json:

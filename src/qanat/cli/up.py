@@ -42,7 +42,7 @@ def up(
     param: Params = None,
     as_json: Json = False,
 ) -> None:
-    """Run a project in this process: MQTT and HTTP listeners, pipelines, /healthz and /metrics."""
+    """Run a project: listeners, pipelines, health and metrics."""
     import asyncio
 
     import uvloop
