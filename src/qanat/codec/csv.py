@@ -9,7 +9,6 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,10 +17,11 @@ import pyarrow as pa
 from qanat.codec.base import BadRow, Decoded
 from qanat.codec.csv_bulk import read_lines
 from qanat.codec.csv_fields import field_texts, parse_columns
+from qanat.codec.json_encode import Part, joined_lines
 from qanat.errors import ConfigError
 from qanat.model.streams import Column
 
-_MANY = 500
+_BLOCK = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,26 +156,28 @@ def _fields(raw: bytes, options: CsvOptions) -> list[str] | str:
 
 
 def encode_lines(rows: pa.RecordBatch | pa.Table, options: CsvOptions | None = None) -> bytes:
-    """One line a row. Texts that hold the delimiter, a quote, a line break or the null literal are quoted.
+    """One line a row. Texts that are empty or hold the delimiter, a quote or a line break are quoted.
 
     NULL is the null literal (nothing without one); times as in JSON's SQL form, BYTES as base64, ARRAY joined by the
     array delimiter, ROW as an array of its fields. Raises `ConfigError` for MAP.
     """
     options = options or CsvOptions()
-    table: Any = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+    table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+    parts = [_header(table.column_names, options)] if options.header else []
+    parts += [_encode(table.slice(first, _BLOCK), options) for first in range(0, table.num_rows, _BLOCK)]
+    return b"".join(parts)
+
+
+def _encode(table: pa.Table, options: CsvOptions) -> memoryview:
     names = [str(place) for place in range(table.num_columns)]
-    texts = [field_texts(name, table.column(place), options) for place, name in enumerate(names)]
-    lines = io.BytesIO()
-    if options.header:
-        csv.writer(wrapper := io.StringIO(), delimiter=options.delimiter, lineterminator="\n").writerow(
-            table.column_names
-        )
-        lines.write(wrapper.getvalue().encode())
-    pl.DataFrame(texts).write_csv(
-        lines,
-        include_header=False,
-        separator=options.delimiter,
-        quote_style="never",
-        null_value=options.null_literal or "",
-    )
-    return lines.getvalue()
+    frame = pl.DataFrame([field_texts(name, table.column(place), options) for place, name in enumerate(names)])
+    parts: list[Part] = []
+    for name in names:
+        parts += [pl.col(name), options.delimiter]
+    return joined_lines(frame, [*parts[:-1], "\n"])
+
+
+def _header(names: Sequence[str], options: CsvOptions) -> memoryview:
+    out = io.StringIO()
+    csv.writer(out, delimiter=options.delimiter, quotechar=options.quote or '"', lineterminator="\n").writerow(names)
+    return memoryview(out.getvalue().encode())

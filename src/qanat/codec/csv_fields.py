@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from qanat.codec.json_encode import scalar_text
+from qanat.codec.json_encode import contains_any, scalar_text, time_texts
 from qanat.codec.texts import TEXT_KINDS, Misfit
 from qanat.codec.values import batch_of, converter
 from qanat.errors import ConfigError
@@ -41,15 +41,10 @@ def parse_columns(
                 out.append(None)
                 reasons.setdefault(number, f"column {column.name}: {misfit}")
         values.append(out)
-    lax = (
-        [Column(column.name, _nullable(column.type)) for column in columns] if options.ignore_parse_errors else columns
-    )
-    batch, more = batch_of(lax, values, len(rows))
+    if options.ignore_parse_errors:
+        columns = [Column(column.name, column.type.with_nullable(True)) for column in columns]
+    batch, more = batch_of(columns, values, len(rows))
     return batch, {**more, **reasons}
-
-
-def _nullable(sql_type: Type) -> Type:
-    return sql_type.with_nullable(True)
 
 
 def value_of_field(text: str, sql_type: Type, options: CsvOptions) -> Any:
@@ -106,11 +101,27 @@ def _number(text: str, sql_type: Type) -> Any:
 
 
 def field_texts(name: str, column: pa.ChunkedArray, options: CsvOptions) -> pl.Series:
-    """The column as CSV fields, quoted where they must be; NULL stays NULL."""
-    series = pl.from_arrow(column)
-    assert isinstance(series, pl.Series)
-    text = _text(pl.col(name), column.type, options)
-    return pl.DataFrame([series.alias(name)]).select(_quoted(text, column.type, options).alias(name)).to_series()
+    """The column as CSV fields, quoted where they must be; NULL is the null literal."""
+    arrow = column.type
+    if pa.types.is_timestamp(arrow):
+        column, value = time_texts(column, "SQL"), pl.col(name)
+    else:
+        value = _text(pl.col(name), arrow, options)
+    texts = pl.DataFrame([pl.from_arrow(column).alias(name)]).select(value.alias(name)).to_series()  # type: ignore[union-attr]
+    if _may_need_quotes(texts, options):
+        texts = texts.to_frame().select(_quoted(pl.col(name), options).alias(name)).to_series()
+    return texts.fill_null(options.null_literal or "") if texts.null_count() else texts
+
+
+def _special(options: CsvOptions) -> str:
+    comment = "#" if options.allow_comments else ""
+    return options.delimiter + (options.quote or "") + (options.escape or "") + comment + "\r\n"
+
+
+def _may_need_quotes(texts: pl.Series, options: CsvOptions) -> bool:
+    if options.quote is None:
+        return False
+    return contains_any(texts, _special(options), control=False) or bool((texts == "").any())
 
 
 def _text(value: pl.Expr, arrow: pa.DataType, options: CsvOptions) -> pl.Expr:
@@ -128,16 +139,11 @@ def _text(value: pl.Expr, arrow: pa.DataType, options: CsvOptions) -> pl.Expr:
     return scalar_text(value, arrow)
 
 
-def _quoted(text: pl.Expr, arrow: pa.DataType, options: CsvOptions) -> pl.Expr:
-    p = pa.types
-    if options.quote is None or p.is_integer(arrow) or p.is_boolean(arrow):
-        return text
-    inside = text.str.replace_all(options.quote, options.quote * 2, literal=True)
+def _quoted(text: pl.Expr, options: CsvOptions) -> pl.Expr:
+    assert options.quote is not None
+    inside = text
     if options.escape:
-        inside = text.str.replace_all(options.escape, options.escape * 2, literal=True)
-        inside = inside.str.replace_all(options.quote, options.escape + options.quote, literal=True)
-    special = [options.delimiter, options.quote, "\n", "\r", *([options.escape] if options.escape else [])]
-    needed = text.str.contains("[" + "".join(re.escape(one) for one in special) + "]") | (text == "")
-    if options.allow_comments:
-        needed = needed | text.str.starts_with("#")
+        inside = inside.str.replace_all(options.escape, options.escape * 2, literal=True)
+    inside = inside.str.replace_all(options.quote, (options.escape or options.quote) + options.quote, literal=True)
+    needed = text.str.contains_any(list(_special(options))) | (text == "")
     return pl.when(needed).then(pl.lit(options.quote) + inside + pl.lit(options.quote)).otherwise(text)

@@ -6,8 +6,10 @@ which also has other ideas of times, DECIMAL and NaN (docs/design/codec.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
+import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
@@ -16,64 +18,86 @@ from qanat.codec.texts import timestamp_texts
 
 TimestampFormat = Literal["SQL", "ISO-8601"]
 
-_TO_ESCAPE = r'["\\\x00-\x1f]'
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
+Part = str | pl.Expr
 
 
 def encode_lines(rows: pa.RecordBatch | pa.Table, timestamp_format: TimestampFormat = "SQL") -> bytes:
     """One JSON object a line, keys in the order of the columns, NULLs as null, text unescaped where JSON allows it."""
     table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
     if table.num_columns == 0:
-        return b"{}\n" * table.num_rows
-    return b"".join(_encode(table.slice(first, _BLOCK), timestamp_format) for first in range(0, table.num_rows, _BLOCK))
+        return b"{}\n" * int(table.num_rows)
+    blocks = range(0, table.num_rows, _BLOCK)
+    return b"".join(_encode(table.slice(first, _BLOCK), timestamp_format) for first in blocks)
 
 
-def _encode(table: pa.Table, timestamp_format: TimestampFormat) -> bytes:
-    series, parts = [], []
+def _encode(table: pa.Table, timestamp_format: TimestampFormat) -> memoryview:
+    series: list[pl.Series] = []
+    parts: list[Part] = []
     for place, field in enumerate(table.schema):
         text = _ColumnText(str(place), table.column(place), timestamp_format)
         series.append(text.series)
-        key = orjson.dumps(field.name).decode()
-        parts += [pl.lit(("," if place else "{") + key + ":"), text.expression]
-    parts.append(pl.lit("}\n"))
-    lines = pl.DataFrame(series).select(pl.concat_str(parts)).to_series()
-    return _bytes_of(lines)
+        parts += [("," if place else "{") + orjson.dumps(field.name).decode() + ":", *text.parts]
+    return joined_lines(pl.DataFrame(series), [*parts, "}\n"])
 
 
-def _bytes_of(lines: pl.Series) -> bytes:
-    array = lines.to_arrow(compat_level=pl.CompatLevel.oldest())
+def joined_lines(frame: pl.DataFrame, parts: Iterable[Part]) -> memoryview:
+    """The bytes of all rows, each the concatenation of `parts`, none of which may be NULL."""
+    merged: list[Part] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    lines = frame.select(pl.concat_str([pl.lit(one) if isinstance(one, str) else one for one in merged])).to_series()
+    return text_bytes(lines)
+
+
+def text_bytes(texts: pl.Series) -> memoryview:
+    """The UTF-8 bytes of all texts, one after the other. NULL counts as empty."""
+    array = texts.to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()
-    width = pa.py_buffer(offsets)
-    first, last = _span(width, array.offset, len(array))
-    return bytes(memoryview(data)[first:last])
-
-
-def _span(offsets: pa.Buffer, start: int, length: int) -> tuple[int, int]:
+    if data is None:
+        return memoryview(b"")
     numbers = memoryview(offsets).cast("q")
-    return numbers[start], numbers[start + length]
+    return memoryview(data)[numbers[array.offset] : numbers[array.offset + len(array)]]
+
+
+def contains_any(texts: pl.Series, characters: str, *, control: bool) -> bool:
+    """Whether a text holds one of the ASCII `characters`, or (`control`) a control character."""
+    data = bytes(text_bytes(texts))
+    if any(one.encode() in data for one in characters):
+        return True
+    return control and bool(data) and int(np.frombuffer(data, dtype=np.uint8).min()) < 32
 
 
 class _ColumnText:
-    """One column: the series that polars gets, and the expression that makes JSON texts of it, never NULL."""
+    """One column: the series that polars gets, and the parts that make its JSON texts, never NULL."""
 
     def __init__(self, name: str, column: pa.ChunkedArray, timestamp_format: TimestampFormat) -> None:
         self._format: TimestampFormat = timestamp_format
         arrow = column.type
         if pa.types.is_timestamp(arrow):
-            column, text = _quoted_times(column, timestamp_format), pl.col(name)
-            self.series = _series(name, column)
+            self.series = _series(name, time_texts(column, timestamp_format))
+            self.parts = self._quoted(pl.col(name))
         else:
             self.series = _series(name, column)
-            text = self._top(pl.col(name), arrow)
-        self.expression = text.fill_null("null") if column.null_count else text
+            self.parts = self._top(pl.col(name), arrow)
 
-    def _top(self, value: pl.Expr, arrow: pa.DataType) -> pl.Expr:
+    def _top(self, value: pl.Expr, arrow: pa.DataType) -> list[Part]:
         """As `_text`, but cheaper where the whole column shows that the general form is not needed."""
-        if pa.types.is_floating(arrow) and self.series.dtype in (pl.Float32, pl.Float64) and _is_finite(self.series):
-            return value.cast(pl.String)
-        if self.series.dtype == pl.String and not self.series.str.contains(_TO_ESCAPE).any():
-            return pl.concat_str(pl.lit('"'), value, pl.lit('"'))
-        return self._text(value, arrow)
+        if self.series.dtype in (pl.Float32, pl.Float64) and _is_finite(self.series):
+            text = value.cast(pl.String)
+        elif self.series.dtype == pl.String and not contains_any(self.series, '"\\', control=True):
+            return self._quoted(value)
+        else:
+            text = self._text(value, arrow)
+        return [text.fill_null("null") if self.series.null_count() else text]
+
+    def _quoted(self, text: pl.Expr) -> list[Part]:
+        if self.series.null_count():
+            return [_quote(text).fill_null("null")]
+        return ['"', text, '"']
 
     def _text(self, value: pl.Expr, arrow: pa.DataType) -> pl.Expr:
         """JSON text of a value; NULL where the value is NULL."""
@@ -114,12 +138,12 @@ def _series(name: str, column: pa.ChunkedArray) -> pl.Series:
     return series.alias(name)
 
 
-def _quoted_times(column: pa.ChunkedArray, timestamp_format: TimestampFormat) -> pa.ChunkedArray:
-    """Times as quoted text, made for the distinct values only: windows repeat."""
+def time_texts(column: pa.ChunkedArray, timestamp_format: TimestampFormat) -> pa.ChunkedArray:
+    """Times as text, made for the distinct values only: windows repeat."""
     chunks = []
     for chunk in column.chunks:
         distinct = chunk.dictionary_encode()
-        texts = timestamp_texts(distinct.dictionary, timestamp_format, quote='"')
+        texts = timestamp_texts(distinct.dictionary, timestamp_format)
         chunks.append(texts.take(distinct.indices))
     return pa.chunked_array(chunks, pa.string())
 
@@ -148,8 +172,8 @@ def _is_finite(series: pl.Series) -> bool:
 
 
 def _float(value: pl.Expr) -> pl.Expr:
-    special = pl.when(value.is_nan()).then(pl.lit('"NaN"')).when(value > 0).then(pl.lit('"Infinity"'))
-    special = special.otherwise(pl.lit('"-Infinity"'))
+    sign = pl.when(value > 0).then(pl.lit('"Infinity"')).otherwise(pl.lit('"-Infinity"'))
+    special = pl.when(value.is_nan()).then(pl.lit('"NaN"')).otherwise(sign)
     return pl.when(value.is_finite()).then(value.cast(pl.String)).when(value.is_not_null()).then(special)
 
 

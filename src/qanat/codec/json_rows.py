@@ -78,7 +78,7 @@ def _has_decimal(sql_type: Type) -> bool:
 
 
 def _reason(error: Exception, document: bytes) -> str:
-    if not document.strip():
+    if not bytes(document).strip():
         return "not JSON: empty"
     if isinstance(error, orjson.JSONDecodeError):
         return f"not JSON: {error.msg} at character {error.pos}".replace("\n", " ")

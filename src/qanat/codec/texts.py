@@ -1,7 +1,7 @@
 """Text <-> times, dates, decimals and bytes: strict, for every format that writes them as text.
 
-Two ways that give the same values: whole Arrow columns at once (`column_of`), and one value (`value_of`), which says what
-is wrong with it. Nothing here knows JSON or CSV.
+Two ways that give the same values: whole Arrow columns at once (`column_of`), and one value (`value_of`), which says
+what is wrong with it. Nothing here knows JSON or CSV.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import binascii
 import datetime as dt
 import decimal
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -62,7 +61,21 @@ def _require_seconds(texts: pa.Array, place: int) -> None:
 
 def value_of(text: str, sql_type: Type) -> Any:
     """One text as the Python value that Arrow takes for `sql_type`: integers for times. Raises `Misfit`."""
-    return _PARSERS[sql_type.kind](text, sql_type)
+    match sql_type.kind:
+        case Kind.DATE:
+            return _date(text)
+        case Kind.TIME:
+            return _time(text)
+        case Kind.TIMESTAMP:
+            return _timestamp(text, sql_type)
+        case Kind.TIMESTAMP_LTZ:
+            return _zoned(text, sql_type)
+        case Kind.BYTES:
+            return _bytes(text)
+        case Kind.DECIMAL:
+            return _decimal(text, sql_type)
+        case kind:
+            raise AssertionError(f"{kind} is not written as text")
 
 
 def _fraction(digits: str | None, precision: int) -> int:
@@ -77,17 +90,17 @@ def _days(year: str, month: str, day: str) -> int:
         raise Misfit(str(error)) from None
 
 
-def _date(text: str, sql_type: Type) -> int:
+def _date(text: str) -> int:
     found = _DATE.fullmatch(text)
     if found is None:
-        raise _misfit(text, sql_type, "yyyy-MM-dd")
+        raise _misfit("yyyy-MM-dd")
     return _days(*found.groups())
 
 
-def _time(text: str, sql_type: Type) -> int:
+def _time(text: str) -> int:
     found = _TIME.fullmatch(text)
     if found is None:
-        raise _misfit(text, sql_type, "HH:mm:ss[.fraction]")
+        raise _misfit("HH:mm:ss[.fraction]")
     hour, minute, second, digits = found.groups()
     return ((int(hour) * 60 + int(minute)) * 60 + int(second)) * 1000 + _fraction(digits, 3)
 
@@ -95,14 +108,14 @@ def _time(text: str, sql_type: Type) -> int:
 def _timestamp(text: str, sql_type: Type) -> int:
     found = _TIMESTAMP.fullmatch(text)
     if found is None:
-        raise _misfit(text, sql_type, "yyyy-MM-dd HH:mm:ss[.fraction]")
+        raise _misfit("yyyy-MM-dd HH:mm:ss[.fraction]")
     return _instant(found.groups(), 0, sql_type)
 
 
 def _zoned(text: str, sql_type: Type) -> int:
     found = _ZONED.fullmatch(text)
     if found is None:
-        raise _misfit(text, sql_type, "yyyy-MM-dd HH:mm:ss[.fraction] and Z or an offset such as +02:00")
+        raise _misfit("yyyy-MM-dd HH:mm:ss[.fraction] and Z or an offset such as +02:00")
     *parts, sign, hours, minutes = found.groups()
     offset = 0 if sign is None else (int(hours) * 60 + int(minutes)) * (-60 if sign == "-" else 60)
     if abs(offset) > 18 * 3600:
@@ -120,11 +133,11 @@ def _instant(parts: tuple[str | Any, ...], offset: int, sql_type: Type) -> int:
     return int(count)
 
 
-def _bytes(text: str, sql_type: Type) -> bytes:
+def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _misfit(text, sql_type, "base64") from None
+        raise _misfit("base64") from None
 
 
 def _decimal(text: str, sql_type: Type) -> decimal.Decimal:
@@ -146,21 +159,11 @@ def exact(value: decimal.Decimal, sql_type: Type) -> decimal.Decimal:
     return rounded
 
 
-def _misfit(text: str, sql_type: Type, form: str) -> Misfit:
+def _misfit(form: str) -> Misfit:
     return Misfit(f"written as {form}")
 
 
-_PARSERS: dict[Kind, Callable[[str, Type], Any]] = {
-    Kind.DATE: _date,
-    Kind.TIME: _time,
-    Kind.TIMESTAMP: _timestamp,
-    Kind.TIMESTAMP_LTZ: _zoned,
-    Kind.BYTES: _bytes,
-    Kind.DECIMAL: _decimal,
-}
-
-
-def timestamp_texts(times: pa.Array, timestamp_format: str, quote: str = "") -> pa.Array:
+def timestamp_texts(times: pa.Array, timestamp_format: str) -> pa.Array:
     """`yyyy-MM-dd HH:mm:ss`, a fraction without trailing zeros where there is one; an instant ends in Z.
 
     As java.time's ISO_LOCAL_DATE and appendFraction(NANO_OF_SECOND, 0, 9, true) do in Flink's TimeFormats.
@@ -170,5 +173,4 @@ def timestamp_texts(times: pa.Array, timestamp_format: str, quote: str = "") -> 
         texts = pc.utf8_rtrim(pc.utf8_rtrim(texts, characters="0"), characters=".")
     if timestamp_format == "ISO-8601":
         texts = pc.replace_substring(texts, " ", "T")
-    zone = "Z" if times.type.tz is not None else ""
-    return pc.binary_join_element_wise(quote, texts, zone + quote, "")
+    return texts if times.type.tz is None else pc.binary_join_element_wise(texts, "Z", "")

@@ -180,6 +180,8 @@ def found(value: Any) -> str:
             return "null"
         case bool():
             return f"boolean {str(value).lower()}"
+        case int() if abs(value) >= 10**40:
+            return "a number of more than 40 digits"
         case int() | float() | decimal.Decimal():
             return f"number {value}"[:60]
         case str():
@@ -191,7 +193,7 @@ def found(value: Any) -> str:
             return "an array"
 
 
-def _boolean(value: Any, sql_type: Type) -> Any:
+def _boolean(value: Any, _: Type) -> Any:
     if type(value) is not bool:
         raise Misfit("")
     return value
@@ -228,10 +230,10 @@ def _decimal(value: Any, sql_type: Type) -> decimal.Decimal:
         case str():
             return value_of(value, sql_type)  # type: ignore[no-any-return]
         case _:
-            return exact(decimal.Decimal(str(value)), sql_type)
+            return exact(decimal.Decimal(value if type(value) is int else str(value)), sql_type)
 
 
-def _string(value: Any, sql_type: Type) -> str:
+def _string(value: Any, _: Type) -> str:
     if type(value) is not str:
         raise Misfit("")
     return value
@@ -243,7 +245,7 @@ def _text(value: Any, sql_type: Type) -> Any:
     return value_of(value, sql_type)
 
 
-def _null(value: Any, sql_type: Type) -> Any:
+def _null(_: Any, __: Type) -> Any:
     raise Misfit("")
 
 
