@@ -27,7 +27,7 @@ def drive(
     snapshots: bool = False,
     pipeline: int = 0,
 ) -> tuple[list[dict[str, Any]], list[LateRows]]:
-    """Output rows in order, and late rows. `snapshots`: the state goes through bytes into new operators after each batch."""
+    """Output rows in order, and late rows. `snapshots`: after each batch state goes through bytes into a new flow."""
     root = _compiled(sql).pipelines[pipeline].root
     flow = Flow(root)
     feeds = [

@@ -1,4 +1,4 @@
-"""What the operators must give, one row at a time in plain Python: the laws of semantics, written as literally as possible."""
+"""What the operators must give, one row at a time in plain Python: the laws, written as literally as possible."""
 
 from __future__ import annotations
 

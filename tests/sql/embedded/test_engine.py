@@ -1,7 +1,8 @@
-"""The engine over a log: files in, files out, chains of pipelines, late rows and dead letters, resuming after a stop."""
+"""The engine over a log: files in, files out, chains, late rows and dead letters, resuming after a stop."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -150,10 +151,8 @@ def test_law_8_a_run_cut_at_every_commit_ends_like_one_that_was_not(tmp_path: Pa
             _Stopping(cut, after=2),
             EngineOptions(batch_rows=5, commit_interval_ms=0, snapshot_interval_ms=snapshot_interval_ms),
         )
-        try:
+        with contextlib.suppress(_KilledError):
             engine.run()
-        except _Killed:
-            pass
         state = engine.status()[0].state
         if state == "finished":
             assert log_rows(cut, "late") == late
@@ -165,7 +164,7 @@ def test_law_8_a_run_cut_at_every_commit_ends_like_one_that_was_not(tmp_path: Pa
     assert not list((tmp_path / "out").glob(".*"))
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     """The end of a process, as far as the engine can tell."""
 
 
@@ -184,7 +183,7 @@ class _Stopping:
             self._left -= 1
         if self._left < 0:
             done.result()
-            raise _Killed
+            raise _KilledError
         return done
 
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.sql.embedded import reference
 from tests.sql.embedded.drive import drive
 
@@ -18,7 +19,8 @@ TABLES = """
 CREATE TABLE p (k STRING, v DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '2' SECOND);
 CREATE TABLE q (k STRING, v DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '2' SECOND);
 """
-AGGREGATES = """COUNT(*) AS n, COUNT(v) AS nv, SUM(v) AS s, AVG(v) AS a, MIN(v) AS lo, MAX(v) AS hi, ARRAY_AGG(v) AS vs,
+COLUMNS = """k, window_start, window_end, COUNT(*) AS n, COUNT(v) AS nv,
+  SUM(v) AS s, AVG(v) AS a, MIN(v) AS lo, MAX(v) AS hi, ARRAY_AGG(v) AS vs,
   FIRST_VALUE(v) AS f, LAST_VALUE(v) AS l, COUNT(DISTINCT v) AS d, SUM(v) FILTER (WHERE v > 1) AS big"""
 
 
@@ -106,7 +108,7 @@ WINDOWS = {
 def test_law_1_windows_equal_the_reference_for_every_cut(
     window: str, given_rows: list[reference.Row], cut: int
 ) -> None:
-    sql = f"{TABLES} SELECT k, window_start, window_end, {AGGREGATES} FROM TABLE({window}) GROUP BY k, window_start, window_end"
+    sql = f"{TABLES} SELECT {COLUMNS} FROM TABLE({window}) GROUP BY k, window_start, window_end"
     done, late, _ = reference.aligned(given_rows, DELAY, WINDOWS[window])
     whole, late_whole = drive(sql, {"p": frame(given_rows)}, 10_000)
     assert whole == [expected_row(w, fold_by_arrival=True) for w in done]
@@ -121,8 +123,8 @@ def test_law_1_windows_equal_the_reference_for_every_cut(
 @settings(max_examples=60, deadline=None)
 @given(given_rows=rows(), cut=st.integers(1, 20))
 def test_law_1_sessions_equal_the_reference_for_every_cut(given_rows: list[reference.Row], cut: int) -> None:
-    sql = f"""{TABLES} SELECT k, window_start, window_end, {AGGREGATES}
-      FROM TABLE(SESSION(TABLE p PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY k, window_start, window_end"""
+    window = "SESSION(TABLE p PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' SECOND)"
+    sql = f"{TABLES} SELECT {COLUMNS} FROM TABLE({window}) GROUP BY k, window_start, window_end"
     done, late = reference.sessions(given_rows, DELAY, 1000)
     order = ("window_end", "k", "window_start")
     want = [expected_row(w, fold_by_arrival=False) for w in done]
@@ -140,7 +142,8 @@ def test_law_1_sessions_equal_the_reference_for_every_cut(given_rows: list[refer
 def test_law_1_interval_joins_equal_the_reference_for_every_cut(
     left: list[reference.Row], right: list[reference.Row], cut: int, lower: int, upper: int
 ) -> None:
-    bound = f"p.ts BETWEEN q.ts + INTERVAL '{lower / 1000:.3f}' SECOND(1, 3) AND q.ts + INTERVAL '{upper / 1000:.3f}' SECOND(1, 3)"
+    low, high = (f"q.ts + INTERVAL '{ms / 1000:.3f}' SECOND(1, 3)" for ms in (lower, upper))
+    bound = f"p.ts BETWEEN {low} AND {high}"
     sql = f"{TABLES} SELECT p.k, p.v, p.ts, q.v AS w, q.ts AS ts2 FROM p JOIN q ON p.k = q.k AND {bound}"
     pairs, late = reference.interval_join(left, right, DELAY, lower, upper)
     inputs = {"p": frame(left), "q": frame(right)}

@@ -33,7 +33,7 @@ class Sink(Protocol):
         ...
 
     def prepare(self) -> dict[str, object] | None:
-        """Make what was written durable; None where nothing was written."""
+        """Make what was written durable; what comes back is all that `recover` needs."""
         ...
 
     def publish(self) -> None:
@@ -129,22 +129,29 @@ class FileSink:
                 self._file = self._hidden(self._name()).open("wb")
             self._format.write(self._file, frame)
         except OSError as error:
-            raise LogFullError(
-                f"cannot write to {self._folder}: {error.strerror}", hint="make room and start again"
-            ) from error
+            raise self._full(error) from error
 
-    def prepare(self) -> dict[str, object] | None:
-        """Close the file, with fsync of it and its folder."""
-        if self._file is None:
-            return None
-        self._format.finish(self._file)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._file = None
-        self._prepared.append(self._name())
-        self._number += 1
+    def prepare(self) -> dict[str, object]:
+        """Close the file, with fsync of it and its folder. A commit without rows still says which number comes next."""
+        if self._file is not None:
+            try:
+                self._finish(self._file)
+            except OSError as error:
+                raise self._full(error) from error
+            self._file = None
+            self._prepared.append(self._name())
+            self._number += 1
         return {"files": list(self._prepared), "next": self._number}
+
+    def _finish(self, file: BinaryIO) -> None:
+        self._format.finish(file)
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        _sync(self._folder)
+
+    def _full(self, error: OSError) -> LogFullError:
+        return LogFullError(f"cannot write to {self._folder}: {error.strerror}", hint="make room and start again")
 
     def publish(self) -> None:
         """Rename what was prepared."""
