@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qanat.codec.json import decode_payloads
 
 from qanat.codec.base import Decoded
+from qanat.codec.json import decode_payloads
 from qanat.errors import ConfigError
 from qanat.gateway.admit import Batch, Inlet, admit, open_inlet
 from qanat.gateway.offers import Dead, DeadKind, Offer, Verdict

@@ -195,6 +195,12 @@ def test_a_busy_log_is_waited_for(start: Callable[..., Any], fake_log: Any) -> N
     assert httpx.post(f"{running.url}/streams/power", json=reading(0)).status_code == 200
 
 
+def test_other_paths_and_methods_are_problems_too(start: Callable[..., Any]) -> None:
+    running = start()
+    assert "hint" in is_problem(httpx.get(f"{running.url}/nowhere"), 404)
+    is_problem(httpx.get(f"{running.url}/streams/power"), 405)
+
+
 def test_health_says_what_is_wrong(start: Callable[..., Any]) -> None:
     faults: dict[str, str | None] = {"log": None, "pipelines": None}
     running = start(checks=lambda: faults)

@@ -330,6 +330,17 @@ def test_silence_of_one_and_a_half_keep_alives_closes(version: int) -> None:
     assert machine.closed.reason == Reason.KEEP_ALIVE_TIMEOUT
 
 
+def test_time_in_which_nobody_listened_is_not_silence() -> None:
+    machine = opened(keep_alive=10)
+    machine.touch(60_000)
+    machine.check(60_001)
+    assert machine.closed is None
+    assert machine.deadline == 75_000
+    still = opened(keep_alive=0)
+    still.touch(60_000)
+    assert still.deadline is None
+
+
 def test_no_keep_alive_no_deadline_but_connect_must_come_in_time() -> None:
     assert opened(keep_alive=0).deadline is None
     machine = Connection(Limits(connect_timeout_ms=500), 1_000)

@@ -366,6 +366,31 @@ def test_silence_closes_the_connection(start: Callable[..., Any], raw: Callable[
     assert answer.reason == Reason.KEEP_ALIVE_TIMEOUT
 
 
+def test_who_was_not_read_for_long_is_not_silent(
+    start: Callable[..., Any], raw: Callable[..., Any], fake_log: Any
+) -> None:
+    fake_log.held = True
+    running = start(fake_log, ingest=IngestLimits(max_pending_messages=2))
+    client = raw(running.mqtt, V5, keep_alive=10)
+    client.send(b"".join(encode_publish("power", reading(i), 1, i + 1, V5) for i in range(2)))
+    assert fake_log.submitted.acquire(timeout=20)
+    (link,) = running.gateway._mqtt.links
+
+    async def wait_past_the_keep_alive() -> None:
+        assert running.gateway._ingest.is_full
+        running.now += 60_000
+        link.check(running.now)
+        fake_log.release()
+        while running.gateway._ingest.is_full:
+            await asyncio.sleep(0)
+        link.check(running.now)  # the sweep may come before what waits in the socket is read
+
+    running.run(wait_past_the_keep_alive())
+    assert [client.read(), client.read()] == [Ack(Kind.PUBACK, 1), Ack(Kind.PUBACK, 2)]
+    client.send(PING)
+    assert client.read() == Plain(Kind.PINGRESP)
+
+
 def test_stop_acknowledges_what_is_in_flight_and_says_goodbye(
     start: Callable[..., Any], raw: Callable[..., Any], fake_log: Any
 ) -> None:

@@ -127,6 +127,7 @@ class Ingest:
         try:
             batch = await self._admit(offers)
             future = await self._submit(Transaction(appends=batch.appends))
+            submitted = asyncio.get_running_loop().time()
         except QanatError as error:
             self._fail(offers, error)
         except asyncio.CancelledError:
@@ -136,7 +137,9 @@ class Ingest:
             self._fail(offers, LogError(f"the flush failed: {type(error).__name__}: {error}"))
         else:
             loop = asyncio.get_running_loop()
-            future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._settle, offers, batch, done))
+            future.add_done_callback(
+                lambda done: loop.call_soon_threadsafe(self._settle, offers, batch, done, submitted)
+            )
 
     async def _admit(self, offers: Sequence[Offer]) -> Batch:
         work = partial(admit, offers, self._inlets, self._limits.max_future_skew_ms)
@@ -154,16 +157,13 @@ class Ingest:
 
     # --- verdicts ----------------------------------------------------------------------------------------------------
 
-    def _settle(self, offers: Sequence[Offer], batch: Batch, done: Future[Receipt]) -> None:
+    def _settle(self, offers: Sequence[Offer], batch: Batch, done: Future[Receipt], submitted: float) -> None:
         error = done.exception()
         if error is not None:
             known = error if isinstance(error, QanatError) else LogError(f"the log failed: {error}")
             self._fail(offers, known)
             return
-        for stream, rows in batch.accepted.items():
-            self._metrics.gateway_accepted(stream, rows)
-        for (stream, kind), rows in batch.dead.items():
-            self._metrics.gateway_dead(stream, kind, rows)
+        self._count_stored(batch, asyncio.get_running_loop().time() - submitted)
         now = self._clock()
         oldest: dict[str, int] = {}
         for offer, verdict in zip(offers, batch.verdicts, strict=True):
@@ -195,6 +195,15 @@ class Ingest:
         self._full = full
         for callback in self._watchers:
             callback(full)
+
+    def _count_stored(self, batch: Batch, seconds: float) -> None:
+        self._metrics.log_committed(seconds)
+        for append in batch.appends:
+            self._metrics.log_appended(append.stream, append.rows.num_rows, append.rows.nbytes)
+        for stream, rows in batch.accepted.items():
+            self._metrics.gateway_accepted(stream, rows)
+        for (stream, kind), rows in batch.dead.items():
+            self._metrics.gateway_dead(stream, kind, rows)
 
     def _count_received(self, offers: Sequence[Offer]) -> None:
         messages: Counter[tuple[str, str]] = Counter()

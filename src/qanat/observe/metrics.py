@@ -13,8 +13,8 @@ made per flush or micro-batch, never per message.
 | qanat_gateway_connections | protocol | open now |
 | qanat_gateway_pending_messages | | taken, not yet durable |
 | qanat_gateway_ack_seconds | protocol | from arrival to durable, per flush |
-| qanat_log_rows_total, qanat_log_bytes_total | stream | committed |
-| qanat_log_commit_seconds | | from submit to fsync |
+| qanat_log_rows_total, qanat_log_bytes_total | stream | committed, in Arrow's bytes; by the gateway |
+| qanat_log_commit_seconds | | from submit to fsync, as the gateway sees it |
 | qanat_pipeline_rows_in_total, _rows_out_total, _late_rows_total, _partly_late_rows_total | pipeline | |
 | qanat_pipeline_watermark_ms | pipeline | event time, ms since 1970 |
 | qanat_pipeline_lag_rows | pipeline | rows of its inputs not yet read |

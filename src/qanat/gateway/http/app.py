@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from qanat.errors import AuthError, QanatError
@@ -56,6 +57,10 @@ def create_app(context: HttpContext) -> FastAPI:
     async def on_error(_: Request, error: QanatError) -> Response:
         context.metrics.gateway_refused(_PROTOCOL, type(error).__name__)
         return problem_of(error)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), "POST /streams/NAME, GET /healthz, GET /metrics")
 
     @app.post("/streams/{name}", summary="Append rows to a stream; answered when they are durable")
     async def post_rows(name: str, request: Request) -> Response:

@@ -137,6 +137,11 @@ class Connection:
         self._send(Connack(code, False, self._explain(text)))
         self._close(Closed(reason, text))
 
+    def touch(self, now: int) -> None:
+        """The peer could not be heard until now, because nobody listened; its silence begins anew."""
+        if self._silence_ms and self._state is _State.OPEN:
+            self.deadline = now + self._silence_ms
+
     def check(self, now: int) -> None:
         """Close where the peer has been silent past the deadline."""
         if self.deadline is not None and now >= self.deadline and self._state is not _State.CLOSED:

@@ -173,11 +173,12 @@ class Link(asyncio.Protocol):
         """One reason less to stop reading."""
         self._pauses.discard(why)
         if not self._pauses and self._transport is not None and not self._transport.is_closing():
+            self._machine.touch(self._context.clock())
             self._transport.resume_reading()
 
     def check(self, now: int) -> None:
-        """Close where the client has been silent for too long. What is paused cannot be heard, so it is not silent."""
-        if not self._pauses and self._machine.deadline is not None and now >= self._machine.deadline:
+        """Close where the client has been silent for too long. Whom we do not read is not silent."""
+        if self._pauses <= {"writing"} and self._machine.deadline is not None and now >= self._machine.deadline:
             self._machine.check(now)
             self._flush()
 
