@@ -13,10 +13,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,11 +122,22 @@ class Server:
     mqtt_port: int
     http_port: int
     log_url: str
+    failures: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raises `ConfigError` where it has died."""
+        """Raises `ConfigError` where it, or one of its pipelines, has died."""
         if self.process.poll() is not None:
             raise ConfigError(f"qanat up ended with exit code {self.process.returncode}")
+        if self.failures:
+            raise ConfigError(self.failures[0])
+
+    def listen(self) -> None:
+        """Keep what it says of failures, for as long as it speaks."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said = json.loads(line)
+            if said["event"].endswith("_failed"):
+                self.failures.append(f"{said.get('name', 'the engine')} failed: {said['error']}")
 
     def settle(self, done: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Wait until `done()`. Raises `ConfigError` where the server dies or it takes too long."""
@@ -162,8 +174,11 @@ def running(project: Path, data: Path) -> Iterator[Server]:
     try:
         ports = _ports(process)
         server = Server(process, ports["mqtt"], ports["http"], f"sqlite:///{(data / 'log.db').absolute()}")
+        ear = threading.Thread(target=server.listen, daemon=True)
+        ear.start()
         yield server
         server.stop()
+        ear.join()
     finally:
         if process.poll() is None:
             process.kill()

@@ -32,6 +32,7 @@ Qos = Annotated[int, typer.Option(help="0: sent and forgotten, 1: acknowledged."
 Version = Annotated[str, typer.Option("--mqtt-version", help="5, 3.1.1, or mixed.")]
 User = Annotated[str | None, typer.Option(help="User of every client; {client} stands for the client id.")]
 Password = Annotated[str | None, typer.Option(envvar="QANAT_SIM_PASSWORD", help="Its password.", show_envvar=True)]
+Drain = Annotated[float, typer.Option(min=0, help="Seconds to wait for the last acknowledgements.")]
 Out = Annotated[Path | None, typer.Option(help="Write power.jsonl and device_state.jsonl into this folder instead.")]
 Json = Annotated[bool, typer.Option("--json", help="The result as one JSON object.")]
 Share = typer.Option(min=0.0, max=1.0, help="Share of messages with this fault.")
@@ -54,6 +55,7 @@ def households(
     mqtt_version: Version = "5",
     username: User = None,
     password: Password = None,
+    drain: Drain = 30.0,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +81,7 @@ def households(
         _wrote(write_lines(hood, out), as_json)
         return
     lead = None if 0 < speed <= 1 or not qos else _LEAD_MS
-    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead)
+    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead, drain_s=drain)
     _play(messages(hood), options, hood.start_ms, seconds, as_json)
 
 
@@ -99,6 +101,7 @@ def replay(
     mqtt_version: Version = "5",
     username: User = None,
     password: Password = None,
+    drain: Drain = 30.0,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -115,7 +118,7 @@ def replay(
         return
     first, last = homes["timestamp"][0], homes["timestamp"][-1]
     lead_ms = int(lead * 1000) if qos else None
-    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead_ms)
+    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead_ms, drain_s=drain)
     length = last - first if seconds is None else min(seconds, last - first)
     _play(messages(homes, seconds), options, first * 1000, length, as_json)
 
