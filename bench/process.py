@@ -76,12 +76,14 @@ def run_watched(
     cwd: Path | None = None,
     timeout: float = 3600,
 ) -> Usage:
-    """Run a command to its end with its output in `log`. Raises CommandError when it fails or takes too long."""
-    with log.open("wb") as out:
+    """Run a command to its end, standard output in `log`, errors beside it in `log`.err. Raises CommandError when it
+    fails or takes too long."""
+    errors = log.with_name(log.name + ".err")
+    with log.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
             [str(part) for part in command],
             stdout=out,
-            stderr=subprocess.STDOUT,
+            stderr=err,
             stdin=subprocess.DEVNULL,
             cwd=cwd,
             env={**os.environ, **(env or {})},
@@ -96,7 +98,7 @@ def run_watched(
             stop(process)
             raise
     if code:
-        raise CommandError(f"{' '.join(map(str, command))} ended with {code}\n{tail(log)}")
+        raise CommandError(f"{' '.join(map(str, command))} ended with {code}\n{tail(errors) or tail(log)}")
     return watch.usage
 
 

@@ -1,0 +1,107 @@
+"""`python -m bench [windows|nilm|all]`: measure, print tables, write JSON.
+
+Ends with 0 when everything ran and every output of qanat was right, whether or not the wanted figures were reached
+(the table says), and with 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import machine, nilm, report, windows
+from bench.data import Shape
+from bench.engines import Engine, all_engines
+from bench.flink import Settings
+from bench.work import BENCH, write_json
+
+_LATEST = BENCH / "results" / "latest.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what was asked for; the exit code."""
+    options = _parse(arguments)
+    console, progress = Console(), Console(stderr=True)
+
+    def say(text: str) -> None:
+        progress.print(f"[dim]{text}[/dim]", highlight=False)
+
+    about = machine.describe()
+    report.show_machine(console, about)
+    kept = _kept(options.json) | {"machine": about, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    wanted: list[dict[str, Any]] = []
+    right = True
+    if options.what in ("windows", "all"):
+        measured = windows.measure(options.shape, options.engines, options.runs, say)
+        kept["windows"] = windows.as_json(measured)
+        right &= all(each.right for each in measured.results if each.engine == "qanat")
+        report.show_windows(console, kept["windows"])
+        wanted += kept["windows"]["wanted"]
+        write_json(options.json, kept)
+    if options.what in ("nilm", "all"):
+        outcome = nilm.measure(options.fleet, options.runs or 3, say)
+        kept["nilm"] = nilm.as_json(outcome)
+        right &= outcome.ok
+        report.show_nilm(console, kept["nilm"])
+        wanted += nilm.wanted(outcome)
+        write_json(options.json, kept)
+    report.show_wanted(console, wanted)
+    return 0 if right else 1
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure qanat beside its peers.")
+    parser.add_argument("what", nargs="?", default="all", choices=("windows", "nilm", "all"))
+    parser.add_argument("--rows", type=int, default=Shape().rows, help="rows of the window bench (default %(default)s)")
+    parser.add_argument("--runs", type=int, help="runs of every engine (default: 5 or 3; 1 for slow ones)")
+    parser.add_argument(
+        "--peers", default="", help="which engines, with commas: qanat,flink,flink-2-files,pathway,bytewax"
+    )
+    parser.add_argument(
+        "--flink-watermark-interval",
+        metavar="TIME",
+        help="pipeline.auto-watermark-interval, such as '0 ms' (default: Flink's own, 200 ms)",
+    )
+    parser.add_argument("--flink-memory", default=Settings().task_manager_memory, help="task manager, such as 2048m")
+    parser.add_argument(
+        "--pathway-behavior",
+        choices=("none", "exactly_once"),
+        default="none",
+        help="none: a plain batch aggregate, Pathway's fastest; exactly_once: as a stream would need it",
+    )
+    parser.add_argument("--households", type=int, default=nilm.WHOLE.households)
+    parser.add_argument("--seconds", type=int, default=nilm.WHOLE.seconds, help="of event time in the nilm bench")
+    parser.add_argument("--json", type=Path, default=_LATEST, metavar="PATH", help="default: bench/results/latest.json")
+    options = parser.parse_args(arguments)
+    options.shape = Shape(rows=options.rows)
+    options.fleet = nilm.Fleet(options.households, options.seconds)
+    options.engines = _chosen(options, parser)
+    return options
+
+
+def _chosen(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Engine]:
+    flink = Settings(task_manager_memory=options.flink_memory, auto_watermark=options.flink_watermark_interval)
+    known = all_engines(flink, options.pathway_behavior)
+    names = [name for name in options.peers.split(",") if name] or list(known)
+    for name in names:
+        if name not in known:
+            parser.error(f"unknown engine {name}: choose from {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    # running one bench keeps the other's figures
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The bench's tables, for people. The same figures as in the JSON, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_TITLES = {"tumble": "(a) TUMBLE 60 s", "hop": "(b) HOP 15 s / 1 s"}
+
+
+def show_machine(console: Console, machine: dict[str, Any]) -> None:
+    """One line on what it ran on."""
+    console.print(
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, Python {machine['python']}, "
+        f"{machine['java'] or 'no Java'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def show_windows(console: Console, report: dict[str, Any]) -> None:
+    """Rates and memory of every engine; `of N` where only the first N rows were run."""
+    given = report["input"]
+    title = f"{given['rows']:,} rows, {given['clients']:,} clients, {given['disorder_ms'] / 1000:g} s of disorder"
+    for query, name in _TITLES.items():
+        results = [each for each in report["results"] if each["query"] == query]
+        if not results:
+            continue
+        table = Table(title=f"{name}: {title}", title_justify="left")
+        for heading in ("engine", "rows/s", "qanat is", "seconds", "memory", "output", "runs"):
+            table.add_column(heading, justify="left" if heading in ("engine", "output") else "right")
+        for each in results:
+            table.add_row(*_cells(each))
+        console.print(table)
+
+
+def show_nilm(console: Console, report: dict[str, Any]) -> None:
+    """The replay of the simulated households."""
+    head = f"{report['households']:,} households, {report['seconds_of_event_time']:,} s, both NILM flows"
+    if "error" in report:
+        console.print(f"[red]{head}: did not run[/red]\n{report['error']}", highlight=False)
+        return
+    table = Table(title=head, title_justify="left", show_header=False)
+    parity = report["parity"]
+    table.add_row("rows in", f"{sum(report['rows_in'].values()):,}")
+    table.add_row("prediction windows", f"{parity['windows']:,} of {parity['windows_expected']:,}")
+    table.add_row("training sets", f"{parity['training_sets']:,} of {parity['training_sets_expected']:,}")
+    table.add_row("fused seconds in them", f"{parity['fused_seconds']:,} of {parity['fusable_seconds']:,}")
+    table.add_row("seconds", f"{report['seconds']:.1f}")
+    table.add_row("rows/s", f"{report['rows_per_second']:,}")
+    table.add_row("memory", f"{report['peak_mb']:,.0f} MB")
+    table.add_row("output", "right" if report["right"] else "[red]WRONG[/red]")
+    console.print(table)
+
+
+def show_wanted(console: Console, rows: list[dict[str, Any]]) -> None:
+    """What was asked for, beside what was found."""
+    table = Table(title="wanted", title_justify="left")
+    for heading in ("", "wanted", "found", ""):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        mark = {True: "[green]met[/green]", False: "[red]not met[/red]", None: "not measured"}[row["met"]]
+        table.add_row(row["what"], row["wanted"], "-" if row["found"] is None else f"{row['found']:g}", mark)
+    console.print(table)
+
+
+def _cells(result: dict[str, Any]) -> list[str]:
+    name = f"{result['engine']} {result['version']}"
+    if "error" in result:
+        return [
+            name,
+            "-",
+            "-",
+            "-",
+            "-",
+            f"[red]did not run[/red]: {result['error'].strip().splitlines()[-1][:60]}",
+            "-",
+        ]
+    part = "" if result["all_rows"] else f" (first {result['rows']:,} rows)"
+    ratio = result["qanat_is_times_faster"]
+    return [
+        name + part,
+        f"{result['rows_per_second']:,}",
+        "" if ratio is None else f"{ratio:g} x",
+        f"{result['seconds']:.2f}",
+        f"{result['peak_mb']:,.0f} MB",
+        "right" if result["right"] else f"[red]WRONG[/red]: {result['verdict']}",
+        str(len(result["runs"])),
+    ]
