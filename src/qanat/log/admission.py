@@ -94,6 +94,8 @@ def check_partition(known: Known, partition: int) -> None:
 
 def _entry(append: Append, known: Known) -> Entry:
     check_partition(known, append.partition)
+    if any(time is not None and abs(time) > _LARGEST for time in (append.at, append.min_time, append.max_time)):
+        raise LogError(f"an append to {append.stream} has a time beyond 64 bits")
     rows = conform(append.rows, known)
     data = rows.serialize()
     if data.size > MAX_BYTES:

@@ -30,15 +30,24 @@ class Stored:
     kept: bytes | None
     rows: pa.RecordBatch
 
+    def places(self) -> npt.NDArray[np.int32]:
+        """The place of every row within the append."""
+        return np.arange(self.span, dtype=np.int32) if self.kept is None else np.frombuffer(self.kept, dtype=np.int32)
+
     @property
     def start(self) -> int:
         """The offset of the first row that is left."""
-        return self.offset + (int(np.frombuffer(self.kept, dtype=np.int32)[0]) if self.kept else 0)
+        return self.offset + first_place(self.kept)
 
     @property
     def end(self) -> int:
         """The offset after the last row that was appended."""
         return self.offset + self.span
+
+
+def first_place(kept: bytes | None) -> int:
+    """The place within its append of the first row that is left."""
+    return int(np.frombuffer(kept, dtype=np.int32, count=1)[0]) if kept else 0
 
 
 def decode_rows(data: bytes | pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:

@@ -11,12 +11,15 @@ from urllib.parse import quote
 
 from qanat.errors import LogCorruptError, LogError, LogFullError
 from qanat.log.admission import Known, declared_schema
+from qanat.log.chunks import first_place
 from qanat.log.declarations import encode_stream
 from qanat.model.streams import Stream
 
 #: "qanL", so that `file` and we know whose database it is.
 APPLICATION_ID = 0x71616E4C
 LAYOUT_VERSION = 1
+#: How long the writer waits for readers, when the write-ahead log has to begin again.
+_BUSY_S = 2.0
 
 TABLES = """
 CREATE TABLE streams (
@@ -25,7 +28,7 @@ CREATE TABLE versions (
     version INTEGER PRIMARY KEY, stream INTEGER NOT NULL REFERENCES streams, schema BLOB NOT NULL);
 CREATE TABLE partitions (
     stream INTEGER NOT NULL, partition INTEGER NOT NULL, start_offset INTEGER NOT NULL, end_offset INTEGER NOT NULL,
-    rows INTEGER NOT NULL, bytes INTEGER NOT NULL, max_time INTEGER, compacted INTEGER NOT NULL,
+    rows INTEGER NOT NULL, bytes INTEGER NOT NULL, max_time INTEGER,
     PRIMARY KEY (stream, partition)) WITHOUT ROWID;
 CREATE TABLE batches (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL, partition INTEGER NOT NULL,
@@ -65,7 +68,7 @@ READ_VERSION = "SELECT schema FROM versions WHERE version = ?"
 ADD_STREAM = "INSERT INTO streams (name, version, declaration) VALUES (?, 0, ?) RETURNING number"
 ADD_VERSION = "INSERT INTO versions (stream, schema) VALUES (?, ?) RETURNING version"
 CHANGE_STREAM = "UPDATE streams SET version = ?, declaration = ? WHERE number = ?"
-ADD_PARTITION = "INSERT INTO partitions VALUES (?, ?, 0, 0, 0, 0, NULL, 0)"
+ADD_PARTITION = "INSERT INTO partitions VALUES (?, ?, 0, 0, 0, 0, NULL)"
 
 OLDEST_BATCHES = """
 SELECT seq, partition, base_offset, span, count, at, bytes FROM batches
@@ -75,9 +78,10 @@ REWRITE_BATCH = "UPDATE batches SET count = ?, bytes = ?, kept = ?, data = ? WHE
 FIRST_BATCH = """
 SELECT base_offset, kept FROM batches WHERE stream = ? AND partition = ? ORDER BY base_offset LIMIT 1"""
 SHRINK_PARTITION = """
-UPDATE partitions SET rows = rows - ?, bytes = bytes - ?, start_offset = ? WHERE stream = ? AND partition = ?"""
-READ_COMPACTED = "SELECT compacted, end_offset, rows FROM partitions WHERE stream = ? AND partition = ?"
-SET_COMPACTED = "UPDATE partitions SET compacted = ? WHERE stream = ? AND partition = ?"
+UPDATE partitions SET rows = rows - ?, bytes = bytes - ?, start_offset = coalesce(?, end_offset)
+WHERE stream = ? AND partition = ?"""
+READ_BATCH = "SELECT partition, seq, base_offset, span, at, version, kept, data FROM batches WHERE seq = ?"
+READ_SIZE = "SELECT sum(bytes) FROM partitions WHERE stream = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Settings:
 def connect_writer(path: Path, settings: Settings) -> sqlite3.Connection:
     """The connection that writes; makes file and tables where there are none. Raises `LogError`."""
     with translated(path, "open"):
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
     try:
         with translated(path, "open"):
             connection.execute(f"PRAGMA page_size = {settings.page_size}")
@@ -169,6 +173,13 @@ def change_stream(connection: sqlite3.Connection, known: Known, stream: Stream) 
         (version,) = connection.execute(ADD_VERSION, (known.number, schema)).fetchone()
     connection.execute(CHANGE_STREAM, (version, encode_stream(stream), known.number))
     return Known.of(stream, known.number, version)
+
+
+def shrink(connection: sqlite3.Connection, known: Known, partition: int, rows: int, size: int) -> None:
+    """Account for rows that were deleted from a partition, within the transaction that deletes them."""
+    first = connection.execute(FIRST_BATCH, (known.number, partition)).fetchone()
+    start = None if first is None else first[0] + first_place(first[1])
+    connection.execute(SHRINK_PARTITION, (rows, size, start, known.number, partition))
 
 
 @contextmanager

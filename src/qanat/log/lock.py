@@ -15,6 +15,7 @@ class FileLock:
     def __init__(self, log: Path) -> None:
         path = log.with_name(log.name + ".lock")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise LogError(f"cannot open {path}: {error.strerror}", hint="check folder and permissions") from error

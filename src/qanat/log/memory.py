@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from threading import RLock
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from qanat.errors import LogError
 from qanat.log.admission import Known, Request, check_partition, find_stream, prepare
@@ -13,6 +18,7 @@ from qanat.log.base import Chunk, Log, Place, Receipt, StreamStatus, Transaction
 from qanat.log.chunks import Stored, decode_rows, take_chunks
 from qanat.log.declarations import evolve
 from qanat.log.ledger import Draft, Ledger
+from qanat.log.retention import Held, doomed, superseded
 from qanat.log.watchers import Watchers
 from qanat.model.streams import Stream
 
@@ -116,6 +122,36 @@ class MemoryLog:
         batches = self._batches[place]
         return batches[0].start if batches else self._ledger.ends.get(place, 0)
 
+    def maintain(self, now_ms: int) -> Mapping[str, int]:
+        """See `Maintained`."""
+        with self._lock:
+            self._check_open()
+            streams = [known.stream for known in self._streams.values()]
+            gone = {stream.name: self._expire(stream, now_ms) + self._compact(stream) for stream in streams}
+        return {name: rows for name, rows in gone.items() if rows}
+
+    def _expire(self, stream: Stream, now_ms: int) -> int:
+        places = [(stream.name, partition) for partition in range(stream.partitions)]
+        held = [[_held(stored) for stored in self._batches[place]] for place in places]
+        floors = {place[1]: self._ledger.floor(place) for place in places}
+        size = sum(batch.bytes for batches in held for batch in batches)
+        victims = list(doomed(stream, held, floors, size, now_ms))
+        for victim in victims:
+            del self._batches[stream.name, victim.partition][0]
+        return sum(victim.rows for victim in victims)
+
+    def _compact(self, stream: Stream) -> int:
+        if not (stream.compact and stream.key):
+            return 0
+        total = 0
+        for place in [(stream.name, partition) for partition in range(stream.partitions)]:
+            losing = superseded(self._batches[place], stream.key, self._ledger.floor(place))
+            left = [_without(stored, losing.get(stored.seq)) for stored in self._batches[place]]
+            total += sum(stored.rows.num_rows for stored in self._batches[place])
+            self._batches[place] = [stored for stored in left if stored.rows.num_rows]
+            total -= sum(stored.rows.num_rows for stored in self._batches[place])
+        return total
+
     def positions(self, consumer: str) -> dict[Place, int]:
         """See `Log`."""
         with self._lock:
@@ -140,3 +176,16 @@ class MemoryLog:
     def _check_open(self) -> None:
         if self._closed:
             raise LogError("the log in memory is closed")
+
+
+def _held(stored: Stored) -> Held:
+    rows = stored.rows
+    return Held(stored.seq, stored.place[1], stored.offset, stored.span, rows.num_rows, stored.at, rows.nbytes)
+
+
+def _without(stored: Stored, places: npt.NDArray[np.int32] | None) -> Stored:
+    """The append with only the rows at `places` left."""
+    if places is None:
+        return stored
+    rows = stored.rows.take(pa.array(np.searchsorted(stored.places(), places)))
+    return replace(stored, kept=places.tobytes(), rows=rows)

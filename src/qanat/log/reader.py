@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -35,8 +36,7 @@ class Reader:
     def connection(self) -> Iterator[sqlite3.Connection]:
         """A connection for the time of one read. Raises `LogError` after `close`; SQLite's errors become ours."""
         with self._lock:
-            if self._closed:
-                raise LogError(f"the log {self._path} is closed")
+            self.check_open()
             found = self._idle.pop() if self._idle else None
         found = found or layout.connect_reader(self._path)
         try:
@@ -49,6 +49,11 @@ class Reader:
                     self._idle.append(found)
             if not keep:
                 found.close()
+
+    def check_open(self) -> None:
+        """Raise `LogError` after `close`."""
+        if self._closed:
+            raise LogError(f"the log {self._path} is closed")
 
     def close(self) -> None:
         """Close what is idle now, and the others when they come back."""
@@ -64,13 +69,39 @@ class Reader:
             place = known.stream.name, partition
             cursor = connection.execute(layout.READ_BATCHES, (known.number, partition, offset))
             try:
-                return take_chunks(self._batches(cursor, place), offset, max_rows)
+                return take_chunks(self._batches(cursor, connection, place), offset, max_rows)
             finally:
                 cursor.close()  # lets go of the snapshot, which would hold up the checkpoint
 
-    def _batches(self, cursor: sqlite3.Cursor, place: Place) -> Iterator[Stored]:
-        for seq, offset, span, at, version, kept, data in cursor:
-            rows = decode_rows(data, self._schema(cursor.connection, version))
+    def batches(self, known: Known, partition: int, end: int, max_rows: int) -> Iterator[Stored]:
+        """All appends before `end`; no snapshot is held longer than it takes to read `max_rows` rows."""
+        offset = 0
+        while offset < end:
+            with self.connection() as connection:
+                cursor = connection.execute(layout.READ_BATCHES, (known.number, partition, offset))
+                found, rows = [], 0
+                for stored in self._batches(cursor, connection, (known.stream.name, partition)):
+                    if stored.end > offset:
+                        found.append(stored)
+                        rows += stored.rows.num_rows
+                    if rows >= max_rows:
+                        break
+                cursor.close()
+            if not found:
+                return
+            yield from (stored for stored in found if stored.offset < end)
+            offset = found[-1].end
+
+    def batch(self, known: Known, seq: int) -> tuple[Stored, int]:
+        """One append and its bytes."""
+        with self.connection() as connection:
+            partition, *row = connection.execute(layout.READ_BATCH, (seq,)).fetchone()
+            (stored,) = self._batches([tuple(row)], connection, (known.stream.name, partition))
+            return stored, len(row[-1])
+
+    def _batches(self, found: Iterable[Any], connection: sqlite3.Connection, place: Place) -> Iterator[Stored]:
+        for seq, offset, span, at, version, kept, data in found:
+            rows = decode_rows(data, self._schema(connection, version))
             yield Stored(place, seq, offset, span, at, kept, rows)
 
     def _schema(self, connection: sqlite3.Connection, version: int) -> pa.Schema:
@@ -130,7 +161,8 @@ class Reader:
             parts.setdefault(number, []).append(tuple(part))
         return {known.stream.name: _status(known, parts.get(known.number, [])) for known in streams}
 
-    def data_version(self) -> Callable[[], int]:
+    @contextmanager
+    def data_version(self) -> Iterator[Callable[[], int]]:
         """A call that gives another number after each commit of another process; it holds a connection."""
         connection = layout.connect_reader(self._path)
 
@@ -138,7 +170,8 @@ class Reader:
             with layout.translated(self._path, "read"):
                 return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
-        return look
+        with closing(connection):
+            yield look
 
     def _one(self, sql: str) -> tuple[int, ...]:
         with self.connection() as connection:

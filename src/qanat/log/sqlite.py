@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 
@@ -14,6 +15,7 @@ from qanat.log.base import Chunk, Log, Place, Receipt, StreamStatus, Transaction
 from qanat.log.cache import TailCache
 from qanat.log.chunks import take_chunks
 from qanat.log.declarations import evolve
+from qanat.log.keeper import Keeper
 from qanat.log.layout import Settings
 from qanat.log.ledger import Ledger
 from qanat.log.lock import FileLock
@@ -29,7 +31,7 @@ def open_sqlite(rest: str, *, read_only: bool = False, settings: Settings | None
         raise LogError(
             f"sqlite://{rest} names no file", hint="write sqlite:///relative/path or sqlite:////absolute/path"
         )
-    path = Path(rest[1:])
+    path = Path(rest[1:]).resolve()  # one lock whatever the name, and the same file after a chdir
     settings = settings or Settings()
     return SqliteReader(path, settings) if read_only else SqliteLog(path, settings)
 
@@ -85,6 +87,7 @@ class SqliteReader:
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Commits of the writing process are noticed by looking, 20 times a second."""
+        self._reader.check_open()
         remove = self._watchers.add(callback)
         self._poller.start()
         return remove
@@ -99,21 +102,21 @@ class SqliteLog:
     """The log of the process that writes it."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._lock = FileLock(path)
-        try:
+        with ExitStack() as undo:
+            undo.callback(FileLock(path).release)
             connection = layout.connect_writer(path, settings)
+            undo.callback(connection.close)
             self._reader = Reader(path)
+            undo.callback(self._reader.close)  # before the writer: whoever closes last empties the write-ahead log
             self._streams = self._reader.streams()
             ledger = Ledger(self._reader.seq(), self._reader.ends(), self._reader.all_positions())
-        except BaseException:
-            self._lock.release()
-            raise
+            resources = undo.pop_all()
         self._watchers = Watchers()
         self._cache = TailCache(settings.cache_bytes)
-        self._writer = Writer(path, connection, ledger, self._cache, settings, self._watchers.call)
-        self._declaring = Lock()
+        self._writer = Writer(path, connection, ledger, self._cache, settings, self._watchers.call, resources)
+        self._keeper = Keeper(self._reader, self._writer, self._cache)
+        self._declaring, self._maintaining = Lock(), Lock()
         self._closed = False
 
     def create(self, stream: Stream) -> None:
@@ -169,6 +172,16 @@ class SqliteLog:
         """See `Log`."""
         return self._reader.state(key)
 
+    def maintain(self, now_ms: int) -> Mapping[str, int]:
+        """See `Maintained`."""
+        self._check_open()
+        with self._maintaining:
+            known = list(self._streams.values())
+            gone = {
+                found.stream.name: self._keeper.expire(found, now_ms) + self._keeper.compact(found) for found in known
+            }
+        return {name: rows for name, rows in gone.items() if rows}
+
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """See `Log`."""
         self._check_open()
@@ -179,9 +192,7 @@ class SqliteLog:
         if self._closed:
             return
         self._closed = True
-        self._reader.close()
         self._writer.close()
-        self._lock.release()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from contextlib import AbstractContextManager
+from threading import Event, Lock, Thread, current_thread
 
 from qanat.errors import LogError
 
 _logger = logging.getLogger(__name__)
+#: Gives the call that looks, for as long as it is needed.
+Source = AbstractContextManager[Callable[[], int]]
 
 
 class Watchers:
@@ -47,37 +50,45 @@ class Watchers:
 class Poller:
     """Calls watchers when a number changes that it looks at now and then, in a thread that lives while one watches."""
 
-    def __init__(self, watchers: Watchers, look: Callable[[], Callable[[], int]], seconds: float) -> None:
-        self._watchers, self._look, self._seconds = watchers, look, seconds
+    def __init__(self, watchers: Watchers, source: Callable[[], Source], seconds: float) -> None:
+        self._watchers, self._source, self._seconds = watchers, source, seconds
         self._lock = Lock()
         self._stop = Event()
         self._thread: Thread | None = None
 
     def start(self) -> None:
-        """Begin to look, unless it is so already."""
+        """Begin to look, unless it is so already. What is committed from now on is noticed."""
         with self._lock:
             if self._thread is None and not self._stop.is_set():
-                look = self._look()
-                self._thread = Thread(target=self._run, args=(look, look()), name="qanat-log-poll", daemon=True)
+                began = Event()
+                self._thread = Thread(target=self._run, args=(began,), name="qanat-log-poll", daemon=True)
                 self._thread.start()
+                began.wait()
 
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None and thread is not current_thread():
+            thread.join()
 
-    def _run(self, look: Callable[[], int], seen: int) -> None:
-        while not self._stop.wait(self._seconds):
-            try:
-                now = look()
-            except LogError:
-                _logger.exception("cannot look for commits")
-                continue
-            if now != seen:
-                seen = now
-                self._watchers.call()
-            with self._lock:
-                if not self._watchers:
-                    self._thread = None
-                    return
+    def _run(self, began: Event) -> None:
+        try:
+            with self._source() as look:
+                seen = look()
+                began.set()
+                while not self._stop.wait(self._seconds) and not self._is_idle():
+                    now = look()
+                    if now != seen:
+                        seen = now
+                        self._watchers.call()
+        except LogError:
+            _logger.exception("no longer looks for commits")
+        finally:
+            began.set()
+
+    def _is_idle(self) -> bool:
+        with self._lock:
+            if not self._watchers:
+                self._thread = None
+            return self._thread is None

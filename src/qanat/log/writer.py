@@ -10,7 +10,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread, current_thread
@@ -28,6 +28,8 @@ from qanat.log.ledger import Draft, Ledger
 T = TypeVar("T")
 _LONGEST_RETRY_S = 5.0
 _PAGES_PER_COMMIT = 8  # that a commit writes besides its rows; an estimate for when to checkpoint
+#: The types by which Python reports a full disk, an I/O error or a damaged file: nobody's transaction is to blame.
+_FAULTS_OF_THE_FILE = (sqlite3.OperationalError, sqlite3.DatabaseError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,10 @@ class _Job:
 
 
 class Writer:
-    """Owns the writing connection, the ledger and the queue. Ordering: first come, first stored."""
+    """Owns the writing connection, the ledger and the queue. Ordering: first come, first stored.
+
+    `resources` are closed when the thread ends, also where it ends itself from a callback.
+    """
 
     def __init__(
         self,
@@ -55,9 +60,11 @@ class Writer:
         cache: TailCache,
         settings: Settings,
         on_commit: Callable[[], None],
+        resources: ExitStack,
     ) -> None:
         self._path, self._connection, self._settings = path, connection, settings
         self.ledger, self._cache, self._on_commit = ledger, cache, on_commit
+        self._resources = resources
         self._changed = Condition()
         self._queue: deque[_Pending | _Job] = deque()
         self._queued_bytes = self._queued_count = 0
@@ -80,21 +87,26 @@ class Writer:
             self._changed.notify()
         return future
 
-    def call(self, job: Callable[[sqlite3.Connection], T], after: Callable[[T], None] = lambda _: None) -> T:
-        """Run `job` in its turn, in a transaction of its own; `after` on the same thread, once it is durable."""
+    def call(
+        self, job: Callable[[sqlite3.Connection], T], after: Callable[[T], None] = lambda _: None, size: int = 0
+    ) -> T:
+        """Run `job` in its turn, in a transaction of its own; `after` on the same thread, once it is durable.
+
+        `size`: bytes that the job writes, about.
+        """
         if current_thread() is self._thread:  # from a callback: there is no transaction open now
-            return self._do(job, after)
+            return self._do(job, after, size)
         future: Future[None] = Future()
         found: list[T] = []
         with self._changed:
             self._check_open()
-            self._queue.append(_Job(lambda: found.append(self._do(job, after)), future))
+            self._queue.append(_Job(lambda: found.append(self._do(job, after, size)), future))
             self._changed.notify()
         future.result()
         return found[0]
 
     def close(self) -> None:
-        """Store what is queued, then close the connection."""
+        """Store what is queued, then close what the log holds."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -120,10 +132,7 @@ class Writer:
     def _run(self) -> None:
         try:
             while work := self._next():
-                if isinstance(work[0], _Job):
-                    self._run_job(work[0])
-                else:
-                    self._store([item for item in work if isinstance(item, _Pending)])
+                self._work(work)
                 self._checkpoint()
         finally:
             with self._changed:
@@ -132,8 +141,19 @@ class Writer:
                 self._queue.clear()
             for item in left:
                 item.future.set_exception(LogError(f"the log {self._path} was closed by an error"))
-            with suppress(sqlite3.Error):
-                self._connection.close()
+            self._resources.close()
+
+    def _work(self, work: list[_Pending | _Job]) -> None:
+        try:
+            if isinstance(work[0], _Job):
+                self._run_job(work[0])
+            else:
+                self._store([item for item in work if isinstance(item, _Pending)])
+        except BaseException:  # a fault of ours: nobody may wait for ever
+            for item in work:
+                if not item.future.done():
+                    item.future.set_exception(LogError(f"the thread of the log {self._path} failed"))
+            raise
 
     def _next(self) -> list[_Pending | _Job]:
         """One job, or the transactions up to the next job; nothing at the end."""
@@ -161,16 +181,16 @@ class Writer:
         else:
             job.future.set_result(None)
 
-    def _do(self, job: Callable[[sqlite3.Connection], T], after: Callable[[T], None]) -> T:
+    def _do(self, job: Callable[[sqlite3.Connection], T], after: Callable[[T], None], size: int) -> T:
         with layout.translated(self._path, "write"), layout.transaction(self._connection):
             found = job(self._connection)
         after(found)
-        self._wal_estimate += _PAGES_PER_COMMIT * self._settings.page_size
+        self._wal_estimate += size + _PAGES_PER_COMMIT * self._settings.page_size
         self._on_commit()
         return found
 
     def _store(self, group: list[_Pending]) -> None:
-        began = perf_counter()
+        """Admit, write, publish, answer."""
         draft = Draft(self.ledger)
         receipts: list[tuple[Future[Receipt], Receipt]] = []
         refused: list[tuple[Future[Receipt], LogError]] = []
@@ -182,33 +202,31 @@ class Writer:
         try:
             if receipts:
                 self._write(draft)
-        except sqlite3.Error as error:
-            failure = layout.translate(error, self._path, "write")
-            refused += [(future, failure) for future, _ in receipts]
-        except Exception as error:  # noqa: BLE001 -- a value that SQLite cannot take: find out whose it is
-            if len(group) > 1:
-                for pending in group:
+        except (sqlite3.Error, MemoryError, ValueError, OverflowError, TypeError) as error:
+            if len(group) > 1 and type(error) not in _FAULTS_OF_THE_FILE:
+                for pending in group:  # a value that SQLite cannot take: find out whose it is
                     self._store([pending])
                 return
-            refused += [(future, LogError(f"cannot be stored in {self._path}: {error}")) for future, _ in receipts]
-        else:
-            self._publish(draft, perf_counter() - began)
-            for future, receipt in receipts:
-                future.set_result(receipt)
+            refused += [(future, self._failure(error)) for future, _ in receipts]
+            receipts = []
+        for future, receipt in receipts:
+            future.set_result(receipt)
         for future, problem in refused:
             future.set_exception(problem)
         if receipts:
             self._on_commit()
 
-    def _publish(self, draft: Draft, seconds: float) -> None:
-        size = sum(entry.data.size for entry, _, _ in draft.appends)
-        size += sum(len(value) for value in draft.state.values() if value is not None)
-        self._wal_estimate += size + _PAGES_PER_COMMIT * self._settings.page_size
-        self._bytes_per_second += 0.2 * (size / max(seconds, 1e-4) - self._bytes_per_second)
-        self._cache.add(draft.appends)
-        self.ledger.accept(draft)
+    def _failure(self, error: Exception) -> LogError:
+        if isinstance(error, sqlite3.Error):
+            found = layout.translate(error, self._path, "write")
+        else:
+            found = LogError(f"cannot be stored in {self._path}: {error}")
+        found.__cause__ = error
+        return found
 
     def _write(self, draft: Draft) -> None:
+        """Make the draft durable, then visible: what fails leaves cache and ledger as they were."""
+        began = perf_counter()
         with layout.transaction(self._connection):
             run = self._connection.executemany
             run(layout.INSERT_BATCH, (_batch_row(*append) for append in draft.appends))
@@ -216,18 +234,22 @@ class Writer:
             run(layout.SET_POSITION, ((who, *place, to) for (who, place), to in draft.positions.items()))
             run(layout.SET_STATE, ((key, value) for key, value in draft.state.items() if value is not None))
             run(layout.DELETE_STATE, ((key,) for key, value in draft.state.items() if value is None))
+        size = sum(entry.data.size for entry, _, _ in draft.appends)
+        size += sum(len(value) for value in draft.state.values() if value is not None)
+        self._wal_estimate += size + _PAGES_PER_COMMIT * self._settings.page_size
+        self._bytes_per_second += 0.2 * (size / max(perf_counter() - began, 1e-4) - self._bytes_per_second)
+        self._cache.add(draft.appends)
+        self.ledger.accept(draft)
 
     def _checkpoint(self) -> None:
         """Keep the write-ahead log near its bound; where readers or the disk forbid it, the next commit tries again."""
         if self._wal_estimate < self._settings.wal_bytes:
             return
         with suppress(sqlite3.Error):
-            busy, pages, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if not busy and pages == moved:
-                self._wal_estimate = 0
-            elif pages * self._settings.page_size > 4 * self._settings.wal_bytes:
+            _, pages, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages * self._settings.page_size > 4 * self._settings.wal_bytes:  # readers never let go of it: wait
                 self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-                self._wal_estimate = 0
+            self._wal_estimate = 0 if pages == moved else self._settings.wal_bytes // 2
 
 
 def _batch_row(entry: Entry, seq: int, offset: int) -> tuple[object, ...]:
