@@ -58,7 +58,11 @@ class Ingest:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self, timeout: float) -> None:
-        """Answer everything that was put, then end. What is not durable after `timeout` seconds hears an error."""
+        """Answer everything that was put, then end.
+
+        After `timeout` seconds, what the log was not yet given hears an error; what it has and does not commit hears
+        nothing, which for every protocol means: not acknowledged.
+        """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout)
         if self._task is not None:
@@ -137,9 +141,12 @@ class Ingest:
             self._fail(offers, LogError(f"the flush failed: {type(error).__name__}: {error}"))
         else:
             loop = asyncio.get_running_loop()
-            future.add_done_callback(
-                lambda done: loop.call_soon_threadsafe(self._settle, offers, batch, done, submitted)
-            )
+
+            def on_log_thread(done: Future[Receipt]) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop may be closed, long after `stop` gave up waiting
+                    loop.call_soon_threadsafe(self._settle, offers, batch, done, submitted)
+
+            future.add_done_callback(on_log_thread)
 
     async def _admit(self, offers: Sequence[Offer]) -> Batch:
         work = partial(admit, offers, self._inlets, self._limits.max_future_skew_ms)
