@@ -94,15 +94,8 @@ class Qanat(_Stateless):
     def run(self, query: Query, source: Path, folder: Path) -> Run:
         """See `Engine.run`."""
         log = folder / "said.json"
-        command: list[str | Path] = [
-            Path(sys.executable).with_name("qanat"),
-            "run",
-            query.sql,
-            "--json",
-            "--state",
-            folder / "state",
-        ]
-        command += ["--param", f"INPUT={source}", "--param", f"OUTPUT={folder / 'out'}"]
+        command: list[str | Path] = [Path(sys.executable).with_name("qanat"), "run", query.sql, "--json"]
+        command += ["--state", folder / "state", "--param", f"INPUT={source}", "--param", f"OUTPUT={folder / 'out'}"]
         usage = run_watched(command, log, cwd=ROOT)
         first, last = pipeline_times(last_json(log))
         return Run(first, last, usage)
@@ -143,7 +136,7 @@ class Flink:
         if query.name not in self._warm:
             self._submit(query, prefix_file(source, _WARM_UP_ROWS), folder / "warm-up")
             self._warm.add(query.name)
-        with Watch(*self._cluster.engine_pids) as watch:
+        with Watch(*self._cluster.engine_pids, fresh=False) as watch:
             first, last = self._submit(query, source, folder / "out")
         return Run(first, last, watch.usage)
 
@@ -193,17 +186,12 @@ class Bytewax(_Stateless):
 
 
 def last_json(path: Path) -> dict[str, Any]:
-    """The JSON object at the end of what a command said: all of it, or its last line."""
-    text = path.read_text()
+    """The JSON object at the end of what a command said: its last line."""
+    last = (path.read_text().strip().splitlines() or ["nothing"])[-1]
     try:
-        found = json.loads(text)
-    except ValueError:
-        lines = text.strip().splitlines() or ["nothing"]
-        try:
-            found = json.loads(lines[-1])
-        except ValueError as error:
-            raise CommandError(f"expected a JSON object as last line, found: {lines[-1][:200]}") from error
-    return found
+        return dict(json.loads(last))
+    except ValueError as error:
+        raise CommandError(f"expected a JSON object as last line, found: {last[:200]}") from error
 
 
 def pipeline_times(said: Mapping[str, Any]) -> tuple[float, float]:
@@ -240,7 +228,7 @@ def _run_script(peer: str, query: Query, source: Path, folder: Path, last: str, 
     output = folder / "out"
     output.mkdir()
     script = BENCH / "peers" / f"{peer}_windows.py"
-    command = [python_of(peer), script, source, output, str(query.size_ms), str(query.slide_ms), last]
+    command: list[str | Path] = [python_of(peer), script, source, output, str(query.size_ms), str(query.slide_ms), last]
     usage = run_watched(command, folder / "said.txt", env=env)
     times = json.loads((folder / "times.json").read_text())
     return Run(times["first_row_at"], times["last_commit_at"], usage)

@@ -298,13 +298,14 @@ class FlinkCluster:
                 "subtasks"
             ]
         ]
-        return max(running, default=details["timestamps"]["RUNNING"]) / 1_000
+        return float(max(running, default=details["timestamps"]["RUNNING"])) / 1_000
 
 
 def split_statements(script: str) -> Iterator[str]:
     """The statements of a SQL script without comments. EXECUTE STATEMENT SET BEGIN ... END is one statement."""
     token = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|`(?:[^`]|``)*`|\w+|;|\s+|.", re.DOTALL)
-    text, words = "", []
+    text = ""
+    words: list[str] = []
     for part in token.findall(script):
         if part.startswith(("--", "/*")):
             text += " "
@@ -338,7 +339,7 @@ def _call(method: str, url: str, body: object = None) -> dict[str, Any]:
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
+            return dict(json.load(answer))
     except urllib.error.HTTPError as error:
         raise FlinkError(_cause(error.read().decode(errors="replace"))) from error
 

@@ -56,7 +56,7 @@ def _make_environment(home: Path, requirements: Path) -> None:
 def _fetch_flink(home: Path) -> None:
     tools = home / "tools"
     venv.create(tools, with_pip=True)
-    pip = [tools / "bin" / "python", "-m", "pip"]
+    pip: list[str | Path] = [tools / "bin" / "python", "-m", "pip"]
     # pip reads the archive's metadata even when it only downloads it, which takes these two
     _run(*pip, "install", "-q", "setuptools", "wheel")
     _run(

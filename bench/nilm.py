@@ -93,7 +93,7 @@ def measure(fleet: Fleet, runs: int, say: Callable[[str], None]) -> Outcome:
 
 
 def load(fleet: Fleet, state: Path) -> dict[str, int]:
-    """Put the fleet's rows into the log in `state`, in order of arrival, one append for ten seconds. Rows per stream."""
+    """Put the fleet's rows into the log in `state` in order of arrival, ten seconds an append. Rows per stream."""
     import pyarrow.compute as pc
 
     from qanat.log import open_log

@@ -25,10 +25,14 @@ class Usage:
 
 
 class Watch:
-    """Samples the trees below some processes until it is left. Shared pages count once per process, as `ps` counts."""
+    """Samples the trees below some processes until it is left. Shared pages count once per process, as `ps` counts.
 
-    def __init__(self, *roots: int, every: float = 0.1) -> None:
+    `fresh`: the processes were started for this; then each one's own peak, which the kernel keeps exactly, counts too.
+    """
+
+    def __init__(self, *roots: int, fresh: bool, every: float = 0.2) -> None:
         self._roots = roots
+        self._fresh = fresh
         self._every = every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample_until_stopped, name="watch", daemon=True)
@@ -37,8 +41,8 @@ class Watch:
         self._cpu_last = 0.0
 
     def __enter__(self) -> Watch:
-        self._peak, self._cpu_first = _tree_usage(self._roots)
-        self._cpu_last = self._cpu_first
+        self._cpu_first = _tree_usage(self._roots, fresh=False)[1]
+        self._sample()
         self._thread.start()
         return self
 
@@ -59,7 +63,7 @@ class Watch:
             self._sample()
 
     def _sample(self) -> None:
-        resident, cpu = _tree_usage(self._roots)
+        resident, cpu = _tree_usage(self._roots, self._fresh)
         self._peak = max(self._peak, resident)
         self._cpu_last = max(self._cpu_last, cpu)
 
@@ -90,7 +94,7 @@ def run_watched(
             start_new_session=True,
         )
         try:
-            with Watch(process.pid) as watch:
+            with Watch(process.pid, fresh=True) as watch:
                 # wait without reaping, so that the tree's last figures are still there when the watch ends
                 _wait_unreaped(process.pid, timeout)
             code = process.wait()
@@ -126,7 +130,7 @@ def _wait_unreaped(pid: int, timeout: float) -> None:
         time.sleep(0.02)
 
 
-def _tree_usage(roots: Sequence[int]) -> tuple[int, float]:
+def _tree_usage(roots: Sequence[int], fresh: bool) -> tuple[int, float]:
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     pages: dict[int, int] = {}
@@ -143,7 +147,18 @@ def _tree_usage(roots: Sequence[int]) -> tuple[int, float]:
         ticks[pid] = sum(map(int, fields[11:15]))  # own and reaped children's, user and system
         pages[pid] = int(fields[21])
     tree = {pid for pid in parents if _descends(pid, parents, set(roots))}
-    return sum(pages[pid] for pid in tree) * _PAGE, sum(ticks[pid] for pid in tree) / _TICKS
+    resident = sum(pages[pid] for pid in tree) * _PAGE
+    if fresh:
+        resident = max([resident, *map(_own_peak, tree)])
+    return resident, sum(ticks[pid] for pid in tree) / _TICKS
+
+
+def _own_peak(pid: int) -> int:
+    try:
+        status = (Path("/proc") / str(pid) / "status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
 def _descends(pid: int, parents: Mapping[int, int], roots: set[int]) -> bool:

@@ -30,7 +30,8 @@ def show_windows(console: Console, report: dict[str, Any]) -> None:
             continue
         table = Table(title=f"{name}: {title}", title_justify="left")
         for heading in ("engine", "rows/s", "qanat is", "seconds", "memory", "output", "runs"):
-            table.add_column(heading, justify="left" if heading in ("engine", "output") else "right")
+            left = heading in ("engine", "output")
+            table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "output")
         for each in results:
             table.add_row(*_cells(each))
         console.print(table)

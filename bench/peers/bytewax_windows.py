@@ -14,6 +14,7 @@ import sys
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import bytewax.operators as op
 import bytewax.operators.windowing as win
@@ -24,30 +25,32 @@ from bytewax.testing import cluster_main, run_main
 
 UTC = timezone.utc  # noqa: UP017 - as Bytewax's documentation writes it
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: count, sum, least, greatest; a list, since it is changed in place
+State = list[Any]
 
 
 class TimedSource(FileSource):
     """FileSource that notes when the file is opened: just before the first row is read."""
 
-    def __init__(self, path, note, **options):
-        super().__init__(path, **options)
+    def __init__(self, path: Path, note: Path, batch_size: int) -> None:
+        super().__init__(path, batch_size)
         self._note = note
 
-    def build_part(self, step_id, for_part, resume_state):
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Any:
         self._note.write_text(str(time.time()))
         return super().build_part(step_id, for_part, resume_state)
 
 
-def parse(line):
+def parse(line: str) -> tuple[str, tuple[int, float]]:
     row = orjson.loads(line)
     return row["client_id"], (row["timestamp"], row["consumption"])
 
 
-def time_of(row):
+def time_of(row: tuple[int, float]) -> datetime:
     return datetime.fromtimestamp(row[0] / 1000, UTC)
 
 
-def fold(state, row):
+def fold(state: State | None, row: tuple[int, float]) -> State:
     value = row[1]
     if state is None:
         return [1, value, value, value]
@@ -60,13 +63,13 @@ def fold(state, row):
     return state
 
 
-def merge(one, other):
+def merge(one: State | None, other: State | None) -> State | None:
     if one is None or other is None:
         return one or other
     return [one[0] + other[0], one[1] + other[1], min(one[2], other[2]), max(one[3], other[3])]
 
 
-def flow(source, output, size_ms, slide_ms, note, processes):
+def flow(source: Path, output: Path, size_ms: int, slide_ms: int, note: Path, processes: int) -> Dataflow:
     clock = win.EventClock(
         time_of,
         wait_for_system_duration=timedelta(seconds=5),
@@ -80,7 +83,7 @@ def flow(source, output, size_ms, slide_ms, note, processes):
         else win.SlidingWindower(length=size, offset=slide, align_to=EPOCH)
     )
 
-    def line(item):
+    def line(item: tuple[str, tuple[int, State]]) -> tuple[str, str]:
         client, (window, (n, total, low, high)) = item
         start = window * slide_ms
         row = {"client_id": client, "window_start": start, "window_end": start + size_ms, "n": n}
@@ -95,7 +98,7 @@ def flow(source, output, size_ms, slide_ms, note, processes):
     return work
 
 
-def run(arguments, addresses, number):
+def run(arguments: list[str], addresses: list[str], number: int) -> None:
     source, output = Path(arguments[0]), Path(arguments[1])
     size_ms, slide_ms = int(arguments[2]), int(arguments[3])
     work = flow(source, output, size_ms, slide_ms, output.parent / "opened", max(1, len(addresses)))
@@ -106,7 +109,7 @@ def run(arguments, addresses, number):
     (output.parent / f"ended-{number}").write_text(str(time.time()))
 
 
-def free_addresses(count):
+def free_addresses(count: int) -> list[str]:
     bound = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in bound]
     for each in bound:
@@ -114,7 +117,7 @@ def free_addresses(count):
     return addresses
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     count = int(arguments[4])
     if count == 1:
         run(arguments, [], 0)

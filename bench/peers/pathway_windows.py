@@ -26,7 +26,7 @@ class Power(pw.Schema):
     consumption: float
 
 
-def build(source, output, size_ms, slide_ms, behavior):
+def build(source: str, output: Path, size_ms: int, slide_ms: int, behavior: str) -> None:
     power = pw.io.jsonlines.read(source, schema=Power, mode="static")
     window = (
         pw.temporal.tumbling(duration=size_ms)
@@ -46,7 +46,7 @@ def build(source, output, size_ms, slide_ms, behavior):
     pw.io.jsonlines.write(windows, output)
 
 
-def note_opening(source, opened):
+def note_opening(source: str, opened: list[float]) -> None:
     """Wait until this process has the input open: just before the first row is read."""
     wanted = os.path.realpath(source)
     while not opened:
@@ -60,10 +60,10 @@ def note_opening(source, opened):
         time.sleep(0.005)
 
 
-def main(source, output, size_ms, slide_ms, behavior):
+def main(source: str, output: str, size_ms: str, slide_ms: str, behavior: str) -> None:
     folder = Path(output)
     build(source, folder / "windows.jsonl", int(size_ms), int(slide_ms), behavior)
-    opened = []
+    opened: list[float] = []
     threading.Thread(target=note_opening, args=(source, opened), daemon=True).start()
     before = time.time()
     pw.run(monitoring_level=pw.MonitoringLevel.NONE)
