@@ -77,17 +77,24 @@ def decode_lines(data: bytes, columns: Sequence[Column], options: CsvOptions | N
     quick = read_lines(data, columns, options.delimiter) if _is_simple(data, options) else None
     if quick is not None:
         return quick
-    rows, places, bad = _records(data, len(columns), options)
-    batch, reasons = parse_columns(rows, columns, options)
+    records, bad = _records(data, len(columns), options)
+    batch, reasons = parse_columns([one.fields for one in records], columns, options)
+    index = np.array([one.line for one in records], dtype=np.int64)
     if reasons and not options.ignore_parse_errors:
-        lines = data.split(b"\n")
-        bad += [BadRow(places[row], lines[places[row]].rstrip(b"\r"), reasons[row]) for row in reasons]
-        keep = np.ones(len(rows), dtype=bool)
+        bad += [BadRow(records[row].line, records[row].data, reason) for row, reason in reasons.items()]
+        keep = np.ones(len(records), dtype=bool)
         keep[list(reasons)] = False
-        batch, index = batch.filter(pa.array(keep)), np.array(places, dtype=np.int64)[keep]
-    else:
-        index = np.array(places, dtype=np.int64)
+        batch, index = batch.filter(pa.array(keep)), index[keep]
     return Decoded(batch, index, tuple(sorted(bad, key=lambda one: one.index)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """The line that it begins on, its bytes, its fields."""
+
+    line: int
+    data: bytes
+    fields: list[str]
 
 
 def _is_simple(data: bytes, options: CsvOptions) -> bool:
@@ -97,38 +104,49 @@ def _is_simple(data: bytes, options: CsvOptions) -> bool:
     return not (quote or special) and options.null_literal is None and len(options.delimiter.encode()) == 1
 
 
-def _records(data: bytes, width: int, options: CsvOptions) -> tuple[list[list[str]], list[int], list[BadRow]]:
-    """Fields of each row, the line that it begins on, and the rows that are no CSV or have another number of fields."""
-    rows: list[list[str]] = []
-    places: list[int] = []
+def _records(data: bytes, width: int, options: CsvOptions) -> tuple[list[_Record], list[BadRow]]:
+    """The rows, and what is no CSV or has another number of fields."""
+    records: list[_Record] = []
     bad: list[BadRow] = []
     header = options.header
-    for place, raw, fields in _split(data, options):
+    for line, raw in _split(data, options):
         if header:
             header = False
-        elif isinstance(fields, str):
-            bad.append(BadRow(place, raw, fields))
-        elif len(fields) == width or options.ignore_parse_errors:
-            rows.append((fields + [""] * width)[:width])
-            places.append(place)
-        else:
-            bad.append(BadRow(place, raw, f"expected {width} fields, found {len(fields)}"))
-    return rows, places, bad
-
-
-def _split(data: bytes, options: CsvOptions) -> Iterator[tuple[int, bytes, list[str] | str]]:
-    """(line, bytes, fields or what is wrong) of each record; a record with line breaks inside quotes is one."""
-    lines = data.split(b"\n")
-    place = 0
-    while place < len(lines):
-        first, raw = place, lines[place]
-        place += 1
-        if not raw.strip() or (options.allow_comments and raw.startswith(b"#")):
             continue
-        while options.quote and _is_open(raw, options) and place < len(lines):
-            raw += b"\n" + lines[place]
-            place += 1
-        yield first, raw.removesuffix(b"\r"), _fields(raw.removesuffix(b"\r"), options)
+        fields = _fields(raw, options)
+        if isinstance(fields, str):
+            bad.append(BadRow(line, raw, fields))
+        elif len(fields) == width:
+            records.append(_Record(line, raw, fields))
+        elif options.ignore_parse_errors:
+            records.append(_Record(line, raw, (fields + [""] * width)[:width]))
+        else:
+            bad.append(BadRow(line, raw, f"expected {width} fields, found {len(fields)}"))
+    return records, bad
+
+
+def _split(data: bytes, options: CsvOptions) -> Iterator[tuple[int, bytes]]:
+    """Line number and bytes of each record; one with line breaks inside quotes is one, if its quotes are closed."""
+    lines = data.split(b"\n")
+    line = 0
+    while line < len(lines):
+        raw = lines[line]
+        if raw.strip() and not (options.allow_comments and raw.startswith(b"#")):
+            end = _closing_line(lines, line, options)
+            raw = b"\n".join(lines[line : end + 1])
+            yield line, raw.removesuffix(b"\r")
+            line = end
+        line += 1
+
+
+def _closing_line(lines: Sequence[bytes], first: int, options: CsvOptions) -> int:
+    """The line that ends the record that begins on `first`: `first` itself where a quote is never closed."""
+    if not options.quote or not _is_open(lines[first], options):
+        return first
+    for line in range(first + 1, len(lines)):
+        if _is_open(lines[line], options):
+            return line
+    return first
 
 
 def _is_open(raw: bytes, options: CsvOptions) -> bool:

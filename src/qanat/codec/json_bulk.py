@@ -123,6 +123,8 @@ def _column(chunked: pa.ChunkedArray, column: Column) -> pa.Array:
 def _is_plain(rows: Rows, block: bytes) -> bool:
     """Whether Arrow's parser reads the block as RFC 8259 does, one object a row."""
     whole = np.frombuffer(rows.data, dtype=np.uint8)
+    if not (rows.ends > rows.starts).all():
+        return False
     if not ((whole[rows.starts] == _OPEN).all() and (whole[rows.ends - 1] == _CLOSE).all()):
         return False
     if block.count(b"}") != len(rows) and b"null" in block and _NULL_AFTER.search(block):

@@ -42,7 +42,8 @@ def column_of(texts: pa.Array, sql_type: Type) -> pa.Array:
             return texts.cast(pa.date32())
         case Kind.TIME:
             _require_seconds(texts, 5)
-            return texts.cast(pa.time32("ms"))
+            dated = pc.binary_join_element_wise("1970-01-01 ", texts, "")
+            return dated.cast(pa.timestamp("ms")).cast(pa.time32("ms"))
         case Kind.TIMESTAMP | Kind.TIMESTAMP_LTZ:
             _require_seconds(texts, 16)
             return texts.cast(to_arrow(sql_type))

@@ -46,7 +46,7 @@ def column_array(column: Column, values: list[Any], reasons: dict[int, str]) -> 
     if column.type.nullable or _NONE not in kinds:
         try:
             return _plain_array(kinds, values, column.type, arrow)
-        except (pa.ArrowInvalid, OverflowError):
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError):
             pass
     return _exact_array(column, values, arrow, reasons)
 
@@ -201,7 +201,7 @@ def _boolean(value: Any, _: Type) -> Any:
 
 def _integer(value: Any, sql_type: Type) -> int:
     if type(value) in (float, decimal.Decimal):
-        if not (abs(value) <= 2**53 and value == int(value)):
+        if not (abs(value) < 2**53 and value == int(value)):
             raise Misfit("")
         value = int(value)
     elif type(value) is not int:
