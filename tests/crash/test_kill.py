@@ -1,4 +1,4 @@
-"""kill -9 of `qanat up` at random moments under load: nothing acknowledged is lost, nothing is repeated (laws 6 and 8)."""
+"""kill -9 of `qanat up` at random moments under load: nothing acknowledged is lost, nothing repeated (laws 6 and 8)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ CREATE TABLE stretches (k STRING, window_start TIMESTAMP(3), window_end TIMESTAM
 CREATE TABLE per_minute (k STRING, window_start TIMESTAMP(3), c BIGINT);
 
 INSERT INTO sliding SELECT k, window_start, COUNT(*), SUM(v), ARRAY_AGG(v)
-FROM TABLE(HOP(TABLE readings, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '5' SECOND)) GROUP BY k, window_start, window_end;
+FROM TABLE(HOP(TABLE readings, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '5' SECOND))
+GROUP BY k, window_start, window_end;
 INSERT INTO pairs SELECT a.k, a.n, b.n, a.ts FROM readings AS a JOIN readings AS b ON a.k = b.k AND a.ts = b.ts
 WHERE a.n < b.n;
 INSERT INTO stretches SELECT k, window_start, window_end, COUNT(*)
-FROM TABLE(SESSION(TABLE readings PARTITION BY k, DESCRIPTOR(ts), INTERVAL '0.6' SECOND(1, 1))) GROUP BY k, window_start, window_end;
+FROM TABLE(SESSION(TABLE readings PARTITION BY k, DESCRIPTOR(ts), INTERVAL '0.6' SECOND(1, 1)))
+GROUP BY k, window_start, window_end;
 INSERT INTO per_minute SELECT k, window_start, COUNT(*)
 FROM TABLE(TUMBLE(TABLE pairs, DESCRIPTOR(at_), INTERVAL '1' MINUTE)) GROUP BY k, window_start, window_end;
 """

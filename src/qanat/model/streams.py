@@ -37,7 +37,7 @@ class Stream:
     """A stream of the log.
 
     `columns` are the physical ones. `event_time` names the physical column that gives the log its index of event
-    times (None: the log keeps no times), `key` the columns of the PRIMARY KEY, `arrival` what to fill in at the gateway.
+    times (None: the log keeps no times), `key` the columns of the PRIMARY KEY.
     `options` are those of the WITH clause.
     """
 

@@ -76,7 +76,8 @@ def _name(t: Type) -> str:
             inside = ", ".join(f"`{name}` {field}" for name, field in t.fields)
             return f"ROW<{inside}>"
         case _:
-            return t.kind.value
+            name: str = t.kind.value
+            return name
 
 
 NULL = Type(Kind.NULL)

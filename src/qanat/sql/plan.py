@@ -200,7 +200,7 @@ class IntervalJoin:
 @dataclass(frozen=True, slots=True)
 class WindowJoin:
     """Inner join of two inputs that carry windows, on equal window start and end and equal keys; emitted when the
-    window closes. `left_window`/`right_window`: names of (window_start, window_end, window_time). Output as IntervalJoin."""
+    window closes. `left_window`/`right_window`: names of (window_start, window_end, window_time). As IntervalJoin."""
 
     left: Node
     right: Node
