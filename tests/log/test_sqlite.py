@@ -144,6 +144,31 @@ def test_what_was_stored_is_there_again(opened, path):
     again.close()
 
 
+def test_offsets_and_seq_go_on_after_all_was_deleted_and_the_log_opened_again(opened, path):
+    log = opened()
+    log.create(replace(NUMBERS, retention_ms=10))
+    last = log.submit(Transaction([append(0, 5), append(0, 1, partition=1)])).result()
+    assert log.maintain(1000) == {"numbers": 6}
+    log.close()
+    again = open_log(f"sqlite:///{path}")
+    assert again.seq() == last.seq
+    assert again.submit(Transaction([append(5, 1)])).result() == Receipt((5,), last.seq + 1)
+    again.close()
+
+
+def test_large_retention_goes_in_steps_between_which_others_write(opened):
+    log = opened()
+    log.create(replace(NUMBERS, retention_ms=10))
+    futures = [log.submit(Transaction([append(n, 1, at=n)])) for n in range(900)]
+    futures[-1].result()
+    commits = []
+    end = log.watch(lambda: commits.append(1))
+    assert log.maintain(10**6) == {"numbers": 900}
+    end()
+    assert len(commits) > 4
+    assert log.status()["numbers"].starts == {0: 900, 1: 0}
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 600, 5000, 10**6])
 def test_reads_do_not_depend_on_the_cache(opened, cache_bytes):
     log = opened(cache_bytes=cache_bytes)
@@ -300,8 +325,10 @@ def test_files_of_others_are_left_alone(path, read_only):
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
+    before = path.read_bytes()
     with pytest.raises(LogError, match="not a log of qanat"):
         open_log(f"sqlite:///{path}", read_only=read_only)
+    assert path.read_bytes() == before
 
 
 def test_a_layout_of_the_future(opened, path):

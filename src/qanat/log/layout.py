@@ -104,6 +104,7 @@ def connect_writer(path: Path, settings: Settings) -> sqlite3.Connection:
     try:
         with translated(path, "open"):
             connection.execute(f"PRAGMA page_size = {settings.page_size}")
+            is_new = _is_new(connection, path)  # before anything is changed in a file that may be another's
             connection.execute("PRAGMA journal_mode = WAL")
             for pragma in (
                 "synchronous = FULL",
@@ -112,7 +113,11 @@ def connect_writer(path: Path, settings: Settings) -> sqlite3.Connection:
                 "cache_size = -65536",
             ):
                 connection.execute(f"PRAGMA {pragma}")
-            _check_layout(connection, path, create=True)
+            if is_new:
+                connection.executescript(
+                    f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
+                    f" PRAGMA user_version = {LAYOUT_VERSION}; COMMIT;"
+                )
     except BaseException:
         connection.close()
         raise
@@ -129,32 +134,28 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     try:
         with translated(path, "open"):
             connection.execute("PRAGMA cache_size = -4096")
-            _check_layout(connection, path, create=False)
+            if _is_new(connection, path):
+                raise LogError(f"{path} is empty", hint="start the process that writes it first")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _check_layout(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file has no tables yet. Raises `LogError` where they are not ours."""
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if owner == 0 and tables == 0 and create:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
-            f" PRAGMA user_version = {LAYOUT_VERSION}; COMMIT;"
-        )
-        return
+    if owner == 0 and tables == 0:
+        return True
     if owner != APPLICATION_ID:
-        what = "is empty" if tables == 0 else "is an SQLite database, but not a log of qanat"
-        raise LogError(
-            f"{path} {what}", hint="choose another file" if create else "start the process that writes it first"
-        )
+        raise LogError(f"{path} is an SQLite database, but not a log of qanat", hint="choose another file")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != LAYOUT_VERSION:
         raise LogError(
             f"{path} has layout {version}; this qanat reads {LAYOUT_VERSION}", hint="use the qanat that wrote it"
         )
+    return False
 
 
 def add_stream(connection: sqlite3.Connection, stream: Stream) -> Known:
