@@ -8,7 +8,7 @@ from qanat.sql.statements import CreateTable, CreateView, Insert, Setting, State
 
 
 def parse(text: str) -> list[Statement]:
-    return parse_script(read_source(text, {}, "test.sql"))
+    return [statement for statement, _ in parse_script(read_source(text, {}, "test.sql"))]
 
 
 def test_semicolons_in_strings_comments_and_names_do_not_split() -> None:

@@ -152,7 +152,7 @@ class Queries:
         at = place(node)
         self._known_args(node, {"this", "alias"})
         if not isinstance(node.this, exp.Identifier):
-            name = node.name or str(node.this)
+            name = node.this.name if isinstance(node.this, exp.Expr) else str(node.this)
             raise self.source.unsupported(
                 f"the table function {name} is not supported", at, "TUMBLE, HOP, CUMULATE, SESSION"
             )
@@ -213,6 +213,8 @@ class Queries:
 
     def _select(self, node: exp.Expr) -> Relation:
         self._known_args(node, _KNOWN_CLAUSES)
+        if not node.expressions:
+            raise self.source.error("SELECT without columns", place(node), "SELECT * FROM table")
         if not node.args.get("from_"):
             raise self.source.unsupported("a query without FROM is not supported", place(node), "SELECT ... FROM table")
         where = node.args.get("where")
@@ -232,7 +234,7 @@ class Queries:
                 hint = "write one query for each, and UNION ALL"
                 raise self.source.unsupported("GROUPING SETS are not supported yet", place(group), hint)
             self._known_args(group, {"expressions"})
-        at = place(group) if group else place(node.expressions[0])
+        at = place(group) or place(node)
         nodes = group.expressions if group else []
         older = windows.group_window(nodes)
         if older is not None:

@@ -17,8 +17,7 @@ def compile_texts(files: Sequence[tuple[str, str]], params: Mapping[str, str], t
     """Compile (name, text) pairs as one script; tables and views may be used before the text that declares them."""
     parsed: list[tuple[Statement, Source]] = []
     for name, text in files:
-        source = read_source(text, params, name)
-        parsed += [(statement, source) for statement in parse_script(source)]
+        parsed += parse_script(read_source(text, params, name))
     catalog = Catalog(dict(tables))
     settings: dict[str, str] = {}
     for statement, source in parsed:

@@ -51,7 +51,7 @@ class PlacedError(ParseError):
     """A parse error with the offset of its token; sqlglot's backtracking catches it as its own."""
 
     def __init__(self, message: str, at: int, hint: str | None = None, unsupported: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(message, errors=[{"description": message}])
         self.message, self.at, self.hint, self.unsupported = message, at, hint, unsupported
 
 
@@ -172,6 +172,13 @@ class FlinkParser(Parser):
         if alias:
             node.set("alias", alias)
         return node
+
+    def _parse_statement(self) -> exp.Expr | None:
+        """What follows WITH: a query and nothing else."""
+        return self._parse_select()
+
+    def _parse_as_command(self, start: Token) -> exp.Command:
+        raise self.unexpected("cannot read this", start)
 
     def _parse_match_recognize(self) -> exp.MatchRecognize | None:
         if self._match(TokenType.MATCH_RECOGNIZE, advance=False):

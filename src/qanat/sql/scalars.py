@@ -98,8 +98,10 @@ class Scalars:
     relation: Relation | None
     special: Callable[[exp.Expr], Expression | None] | None = None
 
-    def bind(self, node: exp.Expr) -> Expression:
+    def bind(self, node: exp.Expr | None) -> Expression:
         """The typed expression. Raises `SqlError` with the place of the part that is wrong."""
+        if node is None:
+            raise self.source.error("incomplete expression", None)
         found = self.special(node) if self.special else None
         if found is not None:
             return found

@@ -24,6 +24,8 @@ class Source:
     text: str
     sql: str
     shifts: tuple[tuple[int, int, int, int], ...] = field(default=())
+    #: Where the statement begins that is looked at: the place of errors that have none of their own.
+    start: int = 0
 
     def original(self, offset: int) -> int:
         """The offset in the text as written of an offset in the substituted text."""
@@ -42,12 +44,12 @@ class Source:
 
     def error(self, message: str, at: int | None, hint: str | None = None) -> SqlError:
         """The SQL is wrong at this offset."""
-        line, column = self.place(at) if at is not None else (None, None)
+        line, column = self.place(self.start if at is None else at)
         return SqlError(message, sql=self.text, line=line, column=column, source=self.name, hint=hint)
 
     def unsupported(self, message: str, at: int | None, hint: str | None = None) -> UnsupportedError:
         """Right in Flink, refused here."""
-        line, column = self.place(at) if at is not None else (None, None)
+        line, column = self.place(self.start if at is None else at)
         return UnsupportedError(message, sql=self.text, line=line, column=column, source=self.name, hint=hint)
 
     def excerpt(self, start: int, end: int) -> str:

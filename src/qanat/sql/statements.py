@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
@@ -120,9 +120,9 @@ _REFUSED: dict[str, str] = {
 }
 
 
-def parse_script(source: Source) -> list[Statement]:
-    """Every statement of the text, in order. Raises `SqlError` with its place."""
-    statements: list[Statement] = []
+def parse_script(source: Source) -> list[tuple[Statement, Source]]:
+    """Every statement of the text, in order, with the text and where in it the statement begins. Raises `SqlError`."""
+    statements: list[tuple[Statement, Source]] = []
     in_set = False
     for tokens in _split(source):
         words = [token.text.upper() for token in tokens[:4]]
@@ -137,7 +137,7 @@ def parse_script(source: Source) -> list[Statement]:
             statement = _parse_one(source, tokens)
             if in_set and not isinstance(statement, Insert):
                 raise source.error("a statement set holds INSERT INTO only", tokens[0].start, "close it with END;")
-            statements.append(statement)
+            statements.append((statement, replace(source, start=tokens[0].start)))
     if in_set:
         raise source.error("the statement set is not closed", len(source.sql), "END;")
     return statements
@@ -181,6 +181,10 @@ def _unclosed(sql: str) -> int:
     return max(len(sql) - 1, 0)
 
 
+#: sqlglot falls over some damaged statements in ways of its own; to the user these are errors of the statement.
+_TRIPPED = (ParseError, TokenError, RecursionError, AttributeError, TypeError, ValueError, LookupError, AssertionError)
+
+
 def _parse_one(source: Source, tokens: list[Token]) -> Statement:
     parser = StatementParser(dialect=Flink).load(source, tokens)
     try:
@@ -188,8 +192,8 @@ def _parse_one(source: Source, tokens: list[Token]) -> Statement:
     except PlacedError as error:
         make = source.unsupported if error.unsupported else source.error
         raise make(error.message, error.at, error.hint) from None
-    except (ParseError, TokenError, RecursionError) as error:
-        raise source.error(f"cannot read the statement: {error}", tokens[0].start) from error
+    except _TRIPPED as error:
+        raise source.error("cannot read the statement", tokens[0].start) from error
 
 
 class StatementParser(FlinkParser):

@@ -36,6 +36,12 @@ def assign(node: WindowTable, relation: Relation, source: Source) -> Relation:
     """The rows of `relation` with window_start, window_end and window_time behind them."""
     time = _time_attribute(node, relation, source)
     window = _window(node, relation, source)
+    clash = next(
+        (one.name for one in relation.visible if one.name in ("window_start", "window_end", "window_time")), None
+    )
+    if clash:
+        hint = f"rename it in the inner query: {clash} AS inner_{clash.removeprefix('window_')}"
+        raise source.error(f"the input of {node.name} has a column `{clash}` already", place(node), hint)
     names = unique(["window_start", "window_end", "window_time"], [one.field.name for one in relation.attributes])
     kept = [replace(one, role=None, field=replace(one.field, time_attribute=False)) for one in relation.visible]
     plain = TIMESTAMP.with_nullable(False)
@@ -44,8 +50,6 @@ def assign(node: WindowTable, relation: Relation, source: Source) -> Relation:
         Attribute(None, "window_end", Field(names[1], plain), Role.END),
         Attribute(None, "window_time", Field(names[2], time.field.type.with_nullable(False), True), Role.TIME),
     ]
-    taken = {one.name for one in kept}
-    added = [replace(one, name=unique([one.name], taken)[0]) for one in added]
     hidden = [replace(one.field, time_attribute=False) for one in relation.attributes if one.hidden]
     schema = (*(one.field for one in kept), *hidden, *(one.field for one in added))
     assigned = WindowAssign(relation.node, window, time.field.name, (names[0], names[1], names[2]), schema)
