@@ -135,6 +135,11 @@ class Engine:
         with self._wake:
             self._wake.wait_for(lambda: self._commits != seen or self._stop.is_set(), seconds)
 
+    def pace(self, started: float) -> None:
+        """In a live run, wait until the interval of a micro-batch that began at `started` (monotonic) is over."""
+        if self._options.live:
+            self._stop.wait(max(started + self._options.interval_ms / 1000 - time.monotonic(), 0))
+
     @property
     def commits(self) -> int:
         """Grows with every commit of this process."""
@@ -264,6 +269,7 @@ class _Worker:
             if runner.step():
                 self.failure = None
                 self._engine.report(self.name, before, runner.progress, time.monotonic() - started)
+                self._engine.pace(started)
             else:
                 self._engine.wait(seen)
 

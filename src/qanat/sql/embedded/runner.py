@@ -35,12 +35,13 @@ class EngineOptions:
 
     `batch_rows`: at most so many events per micro-batch. `commit_interval_ms`: how long a pipeline with a sink outside
     the log gathers before it commits (each commit is a file); into the log every micro-batch is committed at once.
-    `run`: names the files of this state; see `FileSink`.
+    `interval_ms`: a live pipeline starts a micro-batch at most so often; what comes meanwhile goes into the next one.
     """
 
     live: bool = False
     batch_rows: int = 131_072
     commit_interval_ms: int = 1_000
+    interval_ms: int = 10
     snapshot_interval_ms: int = 5_000
 
 
