@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ _LATEST = BENCH / "results" / "latest.json"
 def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; the exit code."""
     options = _parse(arguments)
+    # the servers stand in sessions of their own and would outlive a bench that is simply killed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console, progress = Console(), Console(stderr=True)
 
     def say(text: str) -> None:

@@ -193,6 +193,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
                 "seconds": round(each.seconds, 3),
                 "peak_mb": round(each.usage.peak_bytes / 1e6, 1),
                 "cpu_seconds": each.usage.cpu_seconds,
+                "with_start_up_seconds": each.usage.wall_seconds,
                 "pipelines": list(each.per_pipeline),
             }
             for each in outcome.replays

@@ -18,10 +18,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Peak resident memory (bytes, summed over the tree at one instant) and processor time (seconds)."""
+    """Peak resident memory (bytes, summed over the tree at one instant), processor time and time watched (seconds)."""
 
     peak_bytes: int
     cpu_seconds: float
+    wall_seconds: float
 
 
 class Watch:
@@ -39,8 +40,10 @@ class Watch:
         self._peak = 0
         self._cpu_first = 0.0
         self._cpu_last = 0.0
+        self._began = self._ended = 0.0
 
     def __enter__(self) -> Watch:
+        self._began = time.monotonic()
         self._cpu_first = _tree_usage(self._roots, fresh=False)[1]
         self._sample()
         self._thread.start()
@@ -50,13 +53,14 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._sample()
+        self._ended = time.monotonic()
         self._stop.set()
         self._thread.join()
 
     @property
     def usage(self) -> Usage:
-        """What was seen so far."""
-        return Usage(self._peak, round(self._cpu_last - self._cpu_first, 2))
+        """What was seen, once it is left."""
+        return Usage(self._peak, round(self._cpu_last - self._cpu_first, 2), round(self._ended - self._began, 3))
 
     def _sample_until_stopped(self) -> None:
         while not self._stop.wait(self._every):

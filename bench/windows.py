@@ -218,6 +218,7 @@ def _result_json(report: Report, result: Result) -> dict[str, Any]:
                 "seconds": round(run.seconds, 3),
                 "peak_mb": round(run.usage.peak_bytes / 1e6, 1),
                 "cpu_seconds": run.usage.cpu_seconds,
+                "with_start_up_seconds": run.usage.wall_seconds,
             }
             for run in result.runs
         ],
