@@ -269,3 +269,31 @@ def test_one_failed_pipeline_leaves_the_others_alive(tmp_path: Path, log: Log) -
 def test_a_bounded_run_raises_what_made_a_pipeline_fail(tmp_path: Path, log: Log) -> None:
     with pytest.raises(ConfigError, match="no file or folder"):
         run(SOURCE.format(folder=tmp_path) + TOTALS, log)
+
+
+class _Counted:
+    """Metrics that remember the last call."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, tuple[object, ...]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *values: self.last.update({name: values})
+
+
+def test_a_live_pipeline_reports_lag_watermark_and_latency(log: Log) -> None:
+    metrics = _Counted()
+    engine = Engine(compile_script(STREAM + TOTALS), log, EngineOptions(live=True), metrics=metrics)
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    now = int(time.time() * 1000)
+    for second in (1, 13):
+        log.submit(Transaction([Append("readings", 0, rows(["a"], [1.0], [second]), at=now)])).result()
+    until(lambda: "pipeline_latency" in metrics.last and metrics.last["pipeline_lag"] == ("totals", 0))
+    engine.stop()
+    thread.join()
+    name, seconds = metrics.last["pipeline_latency"]
+    assert name == "totals"
+    assert isinstance(seconds, list)
+    assert all(0 <= s < 20 for s in seconds)
+    assert metrics.last["pipeline_watermark"] == ("totals", 1_767_225_611_000)

@@ -205,20 +205,25 @@ class Engine:
     def _workers_by_sink(self, stream: str) -> list[_Worker]:
         return [w for w in self._workers if w.pipeline.sink is not None and w.pipeline.sink.name == stream]
 
-    def report(self, name: str, before: Progress, after: Progress, seconds: float) -> None:
+    def report(self, runner: Runner, before: Progress, seconds: float) -> None:
         """Pass on what a step changed."""
-        metrics = self._metrics
+        metrics, name, after = self._metrics, runner.pipeline.name, runner.progress
         if metrics is None:
             return
+        metrics.pipeline_lag(name, runner.lag())
         metrics.pipeline_batch(name, after.rows_in - before.rows_in, after.rows_out - before.rows_out, seconds)
         if after.late > before.late:
             metrics.pipeline_late(name, after.late - before.late)
         if after.partly_late > before.partly_late:
             metrics.pipeline_partly_late(name, after.partly_late - before.partly_late)
         metrics.pipeline_watermark(name, after.watermark)
-        latencies, after.latencies[:] = list(after.latencies), []
-        if latencies:
-            metrics.pipeline_latency(name, latencies)
+
+    def report_latencies(self, runner: Runner) -> None:
+        """Pass on the latencies of commits that have finished since the last call."""
+        waiting = runner.progress.latencies
+        found = [waiting.popleft() for _ in range(len(waiting))]
+        if self._metrics is not None and found:
+            self._metrics.pipeline_latency(runner.pipeline.name, found)
 
 
 class _Worker:
@@ -242,7 +247,8 @@ class _Worker:
                     self._work(runner)
                     runner.flush()
                     self.state = "finished" if runner.finished else "stopped"
-                    self._say(runner, 0.0)
+                    self._engine.report(runner, _copy(runner.progress), 0.0)
+                    self._engine.report_latencies(runner)
                     return
                 except LogFullError as error:
                     if not self._pause(error):
@@ -268,13 +274,11 @@ class _Worker:
             seen, started, before = self._engine.commits, time.monotonic(), _copy(runner.progress)
             if runner.step():
                 self.failure = None
-                self._engine.report(self.name, before, runner.progress, time.monotonic() - started)
+                self._engine.report(runner, before, time.monotonic() - started)
                 self._engine.pace(started)
             else:
                 self._engine.wait(seen)
-
-    def _say(self, runner: Runner, seconds: float) -> None:
-        self._engine.report(self.name, _copy(runner.progress), runner.progress, seconds)
+            self._engine.report_latencies(runner)
 
     def status(self) -> PipelineStatus:
         """This pipeline as it is now."""

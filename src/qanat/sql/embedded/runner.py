@@ -7,6 +7,7 @@ order, so that the next micro-batch is computed while the last one is made durab
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ class Progress:
     watermark: int = MIN_TIME
     first_row_at: float | None = None
     last_commit_at: float | None = None
-    latencies: list[float] = field(default_factory=list)
+    latencies: deque[float] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +292,12 @@ class Runner:
                 token = feed.position()["token"]
                 found[given.place] = 0 if token is None else int(token["offset"]) + int(token.get("skip", 0))
         return found
+
+    def lag(self) -> int:
+        """Rows in the log that this pipeline has not yet taken."""
+        streams = self._log.status()
+        places = self._places()
+        return sum(max(streams[name].ends[part] - offset, 0) for (name, part), offset in places.items())
 
     def _snapshot(self, feeds: list[dict[str, object]]) -> bytes:
         whole = {"operators": self._flow.snapshot(), "watermarks": self._merger.watermarks, "feeds": feeds}
