@@ -175,7 +175,14 @@ class FlinkParser(Parser):
 
     def _parse_statement(self) -> exp.Expr | None:
         """What follows WITH: a query and nothing else."""
-        return self._parse_select()
+        query = self._parse_select()
+        if query is None:
+            raise self.unexpected("expected SELECT")
+        return query
+
+    def _parse_select_query(self, *args: Any, **kwargs: Any) -> exp.Expr | None:
+        # sqlglot also reads queries that begin with FROM
+        return None if self._match(TokenType.FROM, advance=False) else super()._parse_select_query(*args, **kwargs)
 
     def _parse_as_command(self, start: Token) -> exp.Command:
         raise self.unexpected("cannot read this", start)
