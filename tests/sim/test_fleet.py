@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -201,6 +202,16 @@ def test_clients_wait_for_a_server_that_is_not_there_yet():
         return fleet
 
     assert run(main()).account.acknowledged == 8
+
+
+def test_where_nobody_listens_the_error_says_what_to_start():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        port = held.getsockname()[1]
+        fleet = Fleet(FleetOptions(port=port, speed=0, backoff_s=(0.005, 0.02), patience_s=0.1))
+        with pytest.raises(ConfigError, match=f"no MQTT server answers at 127.0.0.1:{port}") as error:
+            run(fleet.play(some(4)))
+    assert f"qanat up examples/nilm --mqtt-port {port}" in str(error.value)
 
 
 def test_options_that_make_no_sense_are_refused():

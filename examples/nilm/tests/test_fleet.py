@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from qanat.cli.demo import Server
 from qanat.clock import now_ms
@@ -73,3 +78,16 @@ def test_the_demo_tells_programs_in_json(tmp_path):
     assert report["ok"]
     assert report["delivery"]["sent"] == report["delivery"]["stored"] > 0
     assert (tmp_path / "log.db").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the server's process in /proc (Linux)")
+def test_the_demo_says_so_when_qanat_dies():
+    command = [sys.executable, "-m", "qanat", "demo", "--households", "5", "--seconds", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert "5 simulated households" in demo.stdout.readline()  # printed once qanat is ready
+        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        said = demo.communicate(timeout=60)[1]
+    assert demo.returncode == 2
+    assert "qanat up ended with exit code -9" in said

@@ -57,7 +57,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed is another neighbourhood.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The parity report as JSON, and nothing else.")] = False,
 ) -> None:
-    """Watch a fleet of households go through qanat, from MQTT to windows and training sets; then count what came."""
+    """Watch a fleet go through qanat, then count.
+
+    Households send over MQTT; windows and training sets come out; a parity report says whether anything is missing.
+    """
     play = _recorded(real, seconds) if real is not None else _simulated(households, seconds, seed)
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qanat-demo-")))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qanat.sim.fleet import Account, Fleet, FleetOptions
     from qanat.sim.households import Message
 
-app = typer.Typer(no_args_is_help=True, help="Simulated households, and recorded ones, as MQTT clients or as files.")
+app = typer.Typer(no_args_is_help=True, help="Simulated and recorded households.")
 
 #: Accelerated households run apart by at most this much of their own time: with the swaps it stays below 5 s.
 _LEAD_MS = 500
@@ -32,7 +32,6 @@ Qos = Annotated[int, typer.Option(help="0: sent and forgotten, 1: acknowledged."
 Version = Annotated[str, typer.Option("--mqtt-version", help="5, 3.1.1, or mixed.")]
 User = Annotated[str | None, typer.Option(help="User of every client; {client} stands for the client id.")]
 Password = Annotated[str | None, typer.Option(envvar="QANAT_SIM_PASSWORD", help="Its password.", show_envvar=True)]
-Drain = Annotated[float, typer.Option(min=0, help="Seconds to wait for the last acknowledgements.")]
 Out = Annotated[Path | None, typer.Option(help="Write power.jsonl and device_state.jsonl into this folder instead.")]
 Json = Annotated[bool, typer.Option("--json", help="The result as one JSON object.")]
 Share = typer.Option(min=0.0, max=1.0, help="Share of messages with this fault.")
@@ -55,11 +54,10 @@ def households(
     mqtt_version: Version = "5",
     username: User = None,
     password: Password = None,
-    drain: Drain = 30.0,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """A fleet of simulated households: total power every 1-3 s, at times with the on/off state of the appliances."""
+    """Simulated households: total power every 1-3 s, at times with the on/off state of the appliances."""
     from qanat.sim.fleet import FleetOptions
     from qanat.sim.households import Neighbourhood, messages, write_lines
 
@@ -81,7 +79,7 @@ def households(
         _wrote(write_lines(hood, out), as_json)
         return
     lead = None if 0 < speed <= 1 or not qos else _LEAD_MS
-    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead, drain_s=drain)
+    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead)
     _play(messages(hood), options, hood.start_ms, seconds, as_json)
 
 
@@ -101,7 +99,6 @@ def replay(
     mqtt_version: Version = "5",
     username: User = None,
     password: Password = None,
-    drain: Drain = 30.0,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -118,7 +115,7 @@ def replay(
         return
     first, last = homes["timestamp"][0], homes["timestamp"][-1]
     lead_ms = int(lead * 1000) if qos else None
-    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead_ms, drain_s=drain)
+    options = FleetOptions(host, mqtt_port, qos, mqtt_version, username, password, speed, lead_ms)
     length = last - first if seconds is None else min(seconds, last - first)
     _play(messages(homes, seconds), options, first * 1000, length, as_json)
 
@@ -147,8 +144,7 @@ def _play(messages: Iterable[Message], options: FleetOptions, start_ms: int, sec
     typer.echo(json.dumps(told) if as_json else ", ".join(f"{count:,} {what}" for what, count in told.items()))
     if options.qos and account.acknowledged + told["refused"] < len(account.messages):
         missing = len(account.messages) - account.acknowledged
-        hint = f"is qanat listening there? qanat up examples/nilm --mqtt-port {options.port}"
-        raise ConfigError(f"{missing:,} messages were not acknowledged by {options.host}:{options.port}", hint=hint)
+        raise ConfigError(f"{missing:,} messages were not acknowledged by {options.host}:{options.port}")
 
 
 async def _watched(fleet: Fleet, messages: Iterable[Message], start_ms: int, seconds: float) -> Account:

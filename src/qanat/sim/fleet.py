@@ -36,6 +36,7 @@ class FleetOptions:
     `speed`: fleet seconds per real second; 0 = as fast as acknowledgements come. `lead_ms`: no message is sent while
     one that is older by more than this is unacknowledged, so that clients cannot run apart however fast the replay is
     (QoS 1 only). `window`: unacknowledged messages per connection. `drain_s`: how long to wait for the last answers.
+    `patience_s`: how long to wait for a server that nobody has met yet.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +51,7 @@ class FleetOptions:
     keep_alive_s: int = 60
     backoff_s: tuple[float, float] = (0.1, 5.0)
     drain_s: float = 30.0
+    patience_s: float = 10.0
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -92,7 +94,8 @@ class Fleet:
         self.options = options
         self.account = Account()
         self.failure: Exception | None = None
-        self.closing = False
+        self.closing = self.met = False
+        self.began = time.monotonic()
         self._clients: dict[str, _Client] = {}
         self._oldest = 0  # everything before it has an answer
         self._progress = asyncio.Event()
@@ -101,9 +104,10 @@ class Fleet:
     async def play(self, messages: Iterable[Message]) -> Account:
         """Send everything at its time, wait for the answers, say goodbye.
 
-        Raises `AuthError` where the server keeps a client out and `ProtocolError` where it breaks the protocol.
-        Cancelling it closes the connections; the account stays valid.
+        Raises `ConfigError` where there is no server, `AuthError` where it keeps a client out and `ProtocolError` where
+        it breaks the protocol. Cancelling it closes the connections; the account stays valid.
         """
+        self.began = time.monotonic()
         pings = asyncio.create_task(self._ping())
         try:
             await self._send_all(messages)
@@ -235,7 +239,11 @@ class _Client(asyncio.Protocol):
             self._retry()
 
     def _retry(self) -> None:
-        if not self.fleet.closing:
+        fleet, options = self.fleet, self.fleet.options
+        if not fleet.met and time.monotonic() - fleet.began > options.patience_s:
+            hint = f"qanat up examples/nilm --mqtt-port {options.port}"
+            fleet.fail(ConfigError(f"no MQTT server answers at {options.host}:{options.port}", hint=hint))
+        elif not fleet.closing:
             self._attempt += 1
             self.connect(self.fleet.pause(self._attempt))
 
@@ -295,7 +303,7 @@ class _Client(asyncio.Protocol):
         account = self.fleet.account
         account.connected += 1
         account.reconnects += self._ever
-        self._ready = self._ever = True
+        self._ready = self._ever = self.fleet.met = True
         self._attempt = 0
 
     def _on_acked(self, packet_ids: tuple[int, ...], reason: int) -> None:
