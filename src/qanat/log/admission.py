@@ -111,10 +111,13 @@ def conform(rows: pa.RecordBatch, known: Known) -> pa.RecordBatch:
 
     Raises `LogError` that names the column.
     """
-    schema = known.schema
+    schema, name = known.schema, known.stream.name
+    required = [column.name for column in known.stream.columns if not column.type.nullable]
+    for column in required:
+        if column in rows.schema.names and rows.column(column).null_count:
+            raise LogError(f"column {column} of {name} is NOT NULL; the rows have NULL in it")
     if rows.schema.equals(schema):
         return rows
-    name = known.stream.name
     unknown = set(rows.schema.names) - set(schema.names)
     if unknown or len(set(rows.schema.names)) != rows.num_columns:
         wrong = ", ".join(sorted(unknown)) or "one column twice"
@@ -133,9 +136,18 @@ def _column(rows: pa.RecordBatch, field: pa.Field, stream: str, nullable: bool) 
     column = rows.column(place)
     if column.type.equals(field.type):
         return column
+    if _is_text(column.type) and not _is_text(field.type):
+        raise LogError(f"column {field.name} of {stream} is {field.type}; {column.type} cannot be stored in it")
     try:
         return column.cast(field.type)
     except pa.ArrowException as error:
         raise LogError(
             f"column {field.name} of {stream} is {field.type}; {column.type} cannot be stored in it: {error}"
         ) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether values are text: a cast from text would guess what they mean."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

@@ -274,6 +274,16 @@ def test_rows_that_do_not_fit_name_the_column(log, rows, named):
     assert log.status()["samples"].rows == 0
 
 
+def test_null_in_a_not_null_column_and_text_for_a_number_are_refused(log):
+    log.create(Stream("strict", (Column("n", BIGINT.with_nullable(False)), Column("v", DOUBLE))))
+    plain = {"n": pa.array([1, None]), "v": pa.array([0.5, 0.5])}
+    text = {"n": pa.array([1]), "v": pa.array(["12"])}
+    for columns, named in ((plain, "column n of strict is NOT NULL"), (text, "column v of strict is double")):
+        done = log.submit(Transaction([Append("strict", 0, pa.record_batch(columns), 1)]))
+        with pytest.raises(LogError, match=named):
+            done.result()
+
+
 def test_missing_nullable_columns_are_null(log):
     log.create(SAMPLES)
     log.submit(Transaction([Append("samples", 0, pa.record_batch({"n": [1]}), 1)])).result()
