@@ -119,6 +119,14 @@ def test_what_is_no_bigint_is_none_on_either_path(field: str) -> None:
         assert decoded.rows.num_rows == len(few) - 1
 
 
+@pytest.mark.parametrize("field", ["nan", "inf", "1e400", "0x1p3", "1,5"])
+def test_what_is_no_double_is_none_on_either_path(field: str) -> None:
+    lines = [f"h,{number},1" for number in range(5000)] + [f"h,1,{field}"]
+    for few in (lines[-1:], lines):
+        decoded = decode_lines("\n".join(few).encode(), READING)
+        assert [bad.index for bad in decoded.bad] == [len(few) - 1]
+
+
 def test_encoding() -> None:
     table = pa.table(
         {

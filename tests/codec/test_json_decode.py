@@ -176,6 +176,29 @@ def test_payloads_that_are_not_one_object(payload: bytes) -> None:
     assert decoded.bad[0].reason
 
 
+@pytest.mark.parametrize("payload", [*NOT_JSON, b'{"x": NaN}', b'{"x": [-Infinity]}', b'{"x": {"NaN":-Inf}}'])
+def test_what_is_not_json_is_so_on_either_path(payload: bytes) -> None:
+    """Even where Arrow's parser would take it: NaN for a DOUBLE, say, or in a field that nobody asked for."""
+    for payloads in ([payload], [b'{"v": 1.5}'] * 400 + [payload], [payload] + [b'{"v": 1.5}'] * 400):
+        decoded = decode_payloads(payloads, [Column("v", DOUBLE)])
+        assert [bad.data for bad in decoded.bad] == [payload]
+        assert decoded.rows.num_rows == len(payloads) - 1
+
+
+@pytest.mark.parametrize("text", ["-0", "-0.0", "0", "-0e1"])
+def test_zeros_have_the_same_sign_on_either_path(text: str) -> None:
+    payload = f'{{"v": {text}}}'.encode()
+    few, many = (decode_payloads([payload] * count, [Column("v", DOUBLE)]).rows for count in (1, 400))
+    assert set(map(repr, many.column(0).to_pylist())) == {repr(few.column(0)[0].as_py())}
+
+
+def test_payloads_over_several_lines_are_one_row_each() -> None:
+    payload = b'{\n  "v":\n  1\n}'
+    decoded = decode_payloads([payload] * 400 + [b'{"v": 1}\n{"v": 2}', b'{"v": "\n"}'], [Column("v", BIGINT)])
+    assert decoded.rows.num_rows == 400
+    assert [bad.index for bad in decoded.bad] == [400, 401]
+
+
 @pytest.mark.parametrize("payload", NOT_JSON)
 @pytest.mark.parametrize("place", [0, 500, 999])
 def test_one_bad_payload_among_many_costs_only_itself(payload: bytes, place: int) -> None:

@@ -83,7 +83,7 @@ def _attempt(
     rows: Rows, places: Places, columns: Sequence[Column], schema: pa.Schema, arrays: bool
 ) -> Iterator[Decoded]:
     """All rows at once; or in pieces, and these in pieces, down to the few rows that hold what is not plain."""
-    batch = None if arrays and _has_breaks(rows) else read_rows(rows, columns, schema)
+    batch = read_rows(rows, columns, schema)
     if batch is not None:
         yield Decoded(batch, places)
         return
@@ -93,11 +93,6 @@ def _attempt(
         return
     for first in range(0, len(rows), size):
         yield from _attempt(rows.part(first, first + size), places[first : first + size], columns, schema, arrays)
-
-
-def _has_breaks(rows: Rows) -> bool:
-    """Whether a payload holds a line break."""
-    return rows.data.count(b"\n", int(rows.starts[0]), int(rows.ends[-1])) != len(rows) - 1
 
 
 def _join(parts: Sequence[Decoded]) -> Decoded:

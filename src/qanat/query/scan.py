@@ -56,7 +56,7 @@ class StreamScan:
                     break
                 for chunk in chunks:
                     if chunk.offset < end:
-                        yield aligned(chunk.rows.slice(0, end - chunk.offset), schema)
+                        yield aligned(chunk.rows, schema)
                 offset = chunks[-1].end
 
 
