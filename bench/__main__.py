@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     # the servers stand in sessions of their own and would outlive a bench that is simply killed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    console, progress = Console(), Console(stderr=True)
+    # in a file or pipe there is no terminal to fit the tables into
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    progress = Console(stderr=True)
 
     def say(text: str) -> None:
         progress.print(f"[dim]{text}[/dim]", highlight=False)

@@ -175,7 +175,7 @@ class Bytewax(_Stateless):
     name = "bytewax"
     note = "two processes, no recovery store, output synced"
     clock = "input file opened to the last process's `cluster_main` returned; imports and connecting left out"
-    efforts: Mapping[str, Effort] = {"tumble": Effort(3), "hop": Effort(1, 400_000)}
+    efforts: Mapping[str, Effort] = {"tumble": Effort(3), "hop": Effort(1)}
 
     def __init__(self) -> None:
         self.version = _pinned("bytewax")

@@ -21,14 +21,15 @@ def show_machine(console: Console, machine: dict[str, Any]) -> None:
 
 
 def show_windows(console: Console, report: dict[str, Any]) -> None:
-    """Rates and memory of every engine; `of N` where only the first N rows were run."""
+    """Rates and memory of every engine; a star where an engine ran over the first rows only."""
     given = report["input"]
     title = f"{given['rows']:,} rows, {given['clients']:,} clients, {given['disorder_ms'] / 1000:g} s of disorder"
     for query, name in _TITLES.items():
         results = [each for each in report["results"] if each["query"] == query]
         if not results:
             continue
-        table = Table(title=f"{name}: {title}", title_justify="left")
+        parts = [f"* over the first {each['rows']:,} rows only" for each in results if not each["all_rows"]]
+        table = Table(title=f"{name}: {title}", title_justify="left", caption="; ".join(parts), caption_justify="left")
         for heading in ("engine", "rows/s", "qanat is", "seconds", "memory", "output", "runs"):
             left = heading in ("engine", "output")
             table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "output")
@@ -79,7 +80,7 @@ def _cells(result: dict[str, Any]) -> list[str]:
             f"[red]did not run[/red]: {result['error'].strip().splitlines()[-1][:60]}",
             "-",
         ]
-    part = "" if result["all_rows"] else f" (first {result['rows']:,} rows)"
+    part = "" if result["all_rows"] else " *"
     ratio = result["qanat_is_times_faster"]
     return [
         name + part,
