@@ -60,7 +60,7 @@ def _lines(data: bytes) -> tuple[Rows, Places]:
     ends = np.concatenate([breaks, np.array([len(data)], dtype=np.int64)])
     ends = ends - ((ends > starts) & (whole[ends - 1] == 13))
     filled = ends > starts
-    for place in np.flatnonzero(filled & np.isin(whole[np.minimum(starts, len(data) - 1)], (9, 13, 32))).tolist():
+    for place in np.flatnonzero(filled & (whole[np.minimum(starts, len(data) - 1)] <= 32)).tolist():
         filled[place] = bool(data[starts[place] : ends[place]].strip())
     numbers = np.flatnonzero(filled)
     return Rows(data, starts[numbers], ends[numbers]), numbers

@@ -24,7 +24,6 @@ _OPEN, _CLOSE = ord("{"), ord("}")
 _BLOCK = 1 << 20
 _LONG = 1000  # bytes; a shorter row cannot be nested deeper than orjson's limit of 1024
 _NOT_NUMBERS = re.compile(rb"[:,\[\s-](?:NaN|Inf)")
-_MINUS_ZERO = re.compile(rb"-0(?![.0-9eE])")
 _NULL_AFTER = re.compile(rb"}\s*null")
 _NUMBERS = {
     Kind.BOOLEAN: pa.bool_(),
@@ -103,7 +102,7 @@ def read_rows(rows: Rows, columns: Sequence[Column], schema: pa.Schema) -> pa.Re
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     nulls = any(not column.type.nullable and batch.column(place).null_count for place, column in enumerate(columns))
-    return None if nulls else batch
+    return None if nulls or any(map(_has_minus_zero, batch.columns)) else batch
 
 
 def _parse(block: bytes, schema: pa.Schema, longest: int) -> pa.Table:
@@ -131,9 +130,19 @@ def _is_plain(rows: Rows, block: bytes) -> bool:
         return False
     if (b"N" in block or b"I" in block) and _NOT_NUMBERS.search(block):
         return False
-    if b"-0" in block and _MINUS_ZERO.search(block):
-        return False
     return not _is_deep(rows) and (block.isascii() or _is_utf8(block))
+
+
+def _has_minus_zero(array: pa.Array) -> bool:
+    """JSON's -0 is the integer 0 (so it is to Jackson), and only -0.0 is a negative zero; Arrow does not tell."""
+    if pa.types.is_floating(array.type):
+        numbers = array.to_numpy(zero_copy_only=False)
+        return bool((np.signbit(numbers) & (numbers == 0)).any())
+    if pa.types.is_list(array.type):
+        return _has_minus_zero(array.values)
+    if pa.types.is_struct(array.type):
+        return any(_has_minus_zero(array.field(place)) for place in range(array.type.num_fields))
+    return False
 
 
 def _is_deep(rows: Rows) -> bool:

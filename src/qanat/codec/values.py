@@ -31,6 +31,7 @@ _BITS = {
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _FLOAT_MAX = 3.4028235677973366e38  # from here on, a double rounds to infinity as a float
 _NONE = type(None)
+_AS_THEY_ARE = {Kind.STRING: str, Kind.BOOLEAN: bool, Kind.DOUBLE: float}
 _PLAIN: dict[Kind, frozenset[type]] = {
     Kind.BOOLEAN: frozenset({bool, _NONE}),
     Kind.STRING: frozenset({str, _NONE}),
@@ -62,9 +63,12 @@ def _plain_array(kinds: set[type], values: list[Any], sql_type: Type, arrow: pa.
 
 
 def _exact_array(column: Column, values: list[Any], arrow: pa.DataType, reasons: dict[int, str]) -> pa.Array:
-    convert = converter(column.type)
+    convert, simple = converter(column.type), _AS_THEY_ARE.get(column.type.kind)
     out: list[Any] = []
     for row, value in enumerate(values):
+        if type(value) is simple:
+            out.append(value)
+            continue
         try:
             out.append(convert(value))
         except Misfit as misfit:
