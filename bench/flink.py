@@ -305,14 +305,20 @@ def split_statements(script: str) -> Iterator[str]:
     """The statements of a SQL script without comments. EXECUTE STATEMENT SET BEGIN ... END is one statement."""
     token = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|`(?:[^`]|``)*`|\w+|;|\s+|.", re.DOTALL)
     text = ""
-    words: list[str] = []
+    words: list[str] = []  # since the last semicolon
+    in_set = False
     for part in token.findall(script):
         if part.startswith(("--", "/*")):
             text += " "
-        elif part == ";" and not (words[:4] == ["EXECUTE", "STATEMENT", "SET", "BEGIN"] and words[-1] != "END"):
+        elif part == ";":
+            in_set = (in_set or words[:4] == ["EXECUTE", "STATEMENT", "SET", "BEGIN"]) and words != ["END"]
+            words = []
+            if in_set:
+                text += part
+                continue
             if text.strip():
                 yield text.strip()
-            text, words = "", []
+            text = ""
         else:
             text += part
             if part[0].isalnum():

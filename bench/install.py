@@ -32,9 +32,7 @@ def python_of(peer: str) -> Path:
 
 def flink_home() -> Path:
     """Flink's `lib`, `opt`, `plugins` and `bin`, and the SQL Gateway's jar in `gateway`; fetched at the first call."""
-    for tool in ("java", "mvn"):
-        if shutil.which(tool) is None:
-            raise CommandError(f"Flink needs `{tool}`: install a JDK 17 and Maven, or leave flink out of --peers")
+    _require("java")
     return _installed("flink", FLINK_VERSION, _fetch_flink)
 
 
@@ -53,7 +51,13 @@ def _make_environment(home: Path, requirements: Path) -> None:
     _run(home / "bin" / "python", "-m", "pip", "install", "-q", "-r", requirements)
 
 
+def _require(tool: str) -> None:
+    if shutil.which(tool) is None:
+        raise CommandError(f"Flink needs `{tool}`: install a JDK 17 and Maven, or leave flink out of --peers")
+
+
 def _fetch_flink(home: Path) -> None:
+    _require("mvn")
     tools = home / "tools"
     venv.create(tools, with_pip=True)
     pip: list[str | Path] = [tools / "bin" / "python", "-m", "pip"]

@@ -77,7 +77,7 @@ def _cells(result: dict[str, Any]) -> list[str]:
             "-",
             "-",
             "-",
-            f"[red]did not run[/red]: {result['error'].strip().splitlines()[-1][:60]}",
+            f"[red]did not run[/red]: {result['error'].strip().splitlines()[-1][:160]}",
             "-",
         ]
     part = "" if result["all_rows"] else " *"
