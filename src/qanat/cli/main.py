@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from qanat.cli.demo import demo
 from qanat.cli.explain import explain
 from qanat.cli.init import init
+from qanat.cli.query import query
 from qanat.cli.run import run
 from qanat.cli.sim import app as sim
 from qanat.cli.status import status
@@ -86,6 +87,7 @@ def _options(
 app.command("init")(init)
 app.command("up")(up)
 app.command("run")(run)
+app.command("query")(query)
 app.command("tail")(tail)
 app.command("status")(status)
 app.command("explain")(explain)

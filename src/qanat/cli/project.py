@@ -18,7 +18,6 @@ from qanat.errors import ConfigError
 from qanat.model import project as model
 
 if TYPE_CHECKING:
-    from qanat.log.base import Log
     from qanat.sql.plan import Program
 
 CONFIG = "qanat.yaml"
@@ -48,13 +47,6 @@ def log_url(data: Path) -> str:
 def data_folder(directory: Path, data: Path | None) -> Path:
     """Where the log of a project lies."""
     return data or directory / ".qanat"
-
-
-def open_log_to_read(directory: Path, data: Path | None) -> Log:
-    """The log of a project, running or stopped. Raises `ConfigError` where there is none."""
-    from qanat.log import open_log
-
-    return open_log(existing_log_url(directory, data), read_only=True)
 
 
 def existing_log_url(directory: Path, data: Path | None) -> str:

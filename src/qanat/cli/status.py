@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 def status(directory: Directory = Path(), data: Data = None, param: Params = None, as_json: Json = False) -> None:
     """Show streams and the lag of pipelines."""
     from qanat.cli.output import say_json
-    from qanat.cli.project import compile_folder, open_folder, open_log_to_read, parse_params
+    from qanat.cli.project import compile_folder, existing_log_url, open_folder, parse_params
     from qanat.cli.streams import lags
+    from qanat.log import open_log
 
-    log = open_log_to_read(directory, data)
+    log = open_log(existing_log_url(directory, data), read_only=True)
     try:
         streams = [_stream(found) for found in log.status().values()]
         pipelines = lags(log, compile_folder(open_folder(directory, data), parse_params(param or [])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from qanat.cli.project import Folder
-    from qanat.cli.station import Announce
+    from qanat.cli.station import Announce, Station
     from qanat.gateway import GatewayConfig
     from qanat.model.project import User as DeclaredUser
     from qanat.secure.users import User
@@ -52,7 +53,7 @@ def up(
     folder = open_folder(directory, data)
     config = _gateway_config(folder, host, mqtt_port, http_port)
     program = compile_folder(folder, parse_params(param or []))
-    announce = _say_json if as_json else _say
+    announce = _to_whom_it_concerns(_say_json if as_json else _say)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(folder, program, config, announce))
 
@@ -68,6 +69,15 @@ async def _serve(folder: Folder, program: Program, config: GatewayConfig, announ
         loop.add_signal_handler(number, _on_signal, ending)
     station = Station(folder, program, config, announce)
     await station.start()
+    try:
+        _introduce(station, program, config, announce)
+        await ending.wait()
+        announce("stopping", {})
+    finally:
+        await station.stop()
+
+
+def _introduce(station: Station, program: Program, config: GatewayConfig, announce: Announce) -> None:
     for protocol, bound, port in (
         ("mqtt", config.mqtt_host, station.gateway.mqtt_port),
         ("http", config.http_host, station.gateway.http_port),
@@ -77,9 +87,6 @@ async def _serve(folder: Folder, program: Program, config: GatewayConfig, announ
     for pipeline in program.pipelines:
         announce("pipeline", {"name": pipeline.name})
     announce("ready", {"inputs": list(station.inputs)})
-    await ending.wait()
-    announce("stopping", {})
-    await station.stop()
 
 
 def _on_signal(ending: asyncio.Event) -> None:
@@ -87,6 +94,16 @@ def _on_signal(ending: asyncio.Event) -> None:
     if ending.is_set():
         os._exit(130)
     ending.set()
+
+
+def _to_whom_it_concerns(say: Announce) -> Announce:
+    """Whoever started qanat may stop reading what it says; that must not end it."""
+
+    def announce(event: str, what: Mapping[str, object]) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            say(event, what)
+
+    return announce
 
 
 def _say_json(event: str, what: Mapping[str, object]) -> None:
