@@ -185,6 +185,12 @@ def test_what_is_not_json_is_so_on_either_path(payload: bytes) -> None:
         assert decoded.rows.num_rows == len(payloads) - 1
 
 
+@pytest.mark.parametrize("text", ["1e39", "3.4028235677973366e38", "-3.5e38"])
+def test_beyond_float_on_either_path(text: str) -> None:
+    decoded = decode_payloads([b'{"v": 1}'] * 400 + [f'{{"v": {text}}}'.encode()], [Column("v", FLOAT)])
+    assert [bad.index for bad in decoded.bad] == [400]
+
+
 @pytest.mark.parametrize("text", ["-0", "-0.0", "0", "-0e1"])
 def test_zeros_have_the_same_sign_on_either_path(text: str) -> None:
     payload = f'{{"v": {text}}}'.encode()
@@ -227,6 +233,20 @@ def assert_paths_agree(payloads: list[bytes], columns: list[Column]) -> None:
         assert not exact.bad
         assert repr(quick.to_pylist()) == repr(exact.rows.to_pylist())
         assert quick.schema == exact.rows.schema
+
+
+def test_the_bulk_path_takes_what_is_plain() -> None:
+    kinds = [STRING, BIGINT, DOUBLE, FLOAT, BOOLEAN, TIMESTAMP, TIMESTAMP_LTZ, DATE, TIME, array(array(BOOLEAN)), ROW]
+    texts = [next(text for text, known, _ in GOOD if known == kind and "Infinity" not in text) for kind in kinds]
+    payload = "{" + ", ".join(f'"c{place}": {text}' for place, text in enumerate(texts)) + "}"
+    columns = [Column(f"c{place}", kind) for place, kind in enumerate(kinds)]
+    rows, _ = _lines(b"\n".join([payload.encode()] * 10 + [b"{}"]))
+    schema = bulk_schema(columns)
+    assert schema is not None
+    taken = read_rows(rows, columns, schema)
+    assert taken is not None
+    assert taken.num_rows == 11
+    assert all(column.null_count == 1 for column in taken.columns)
 
 
 def test_missing_and_null_are_null_and_the_rest_is_ignored() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from qanat.codec.texts import TEXT_KINDS, column_of
@@ -73,6 +74,8 @@ def _bulk_type(sql_type: Type, top: bool) -> pa.DataType | None:
     match sql_type.kind:
         case kind if kind in _NUMBERS:
             return _NUMBERS[kind]
+        case Kind.FLOAT if top:
+            return pa.float64()  # as the exact path does: a double first, then the nearest float
         case kind if kind in TEXT_KINDS and kind is not Kind.BYTES and top:
             return pa.string()
         case Kind.ARRAY if sql_type.element is not None and sql_type.element.nullable:
@@ -116,7 +119,16 @@ def _parse(block: bytes, schema: pa.Schema, longest: int) -> pa.Table:
 
 def _column(chunked: pa.ChunkedArray, column: Column) -> pa.Array:
     whole = chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.chunks)
+    if column.type.kind is Kind.FLOAT:
+        return _narrow(whole)
     return column_of(whole, column.type) if column.type.kind in TEXT_KINDS else whole
+
+
+def _narrow(doubles: pa.Array) -> pa.Array:
+    floats = doubles.cast(pa.float32())
+    if pc.any(pc.is_inf(floats)).as_py():
+        raise pa.ArrowInvalid("beyond FLOAT")
+    return floats
 
 
 def _is_plain(rows: Rows, block: bytes) -> bool:
