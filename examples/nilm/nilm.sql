@@ -1,7 +1,7 @@
 -- Household energy: total power in, prediction windows and labelled training sets out. Flink SQL; README.md explains it.
 -- A table without a connector is a stream in the log; meters feed it over MQTT, topics power/... and device_state/...
 
-CREATE TABLE power (
+CREATE TABLE `power` (
   client_id   STRING,
   username    STRING,
   `timestamp` BIGINT,                      -- seconds since 1970; a meter without a clock leaves it out
@@ -39,7 +39,7 @@ CREATE TABLE dataset2train (
 -- Power and state of one household in the same second.
 CREATE VIEW fused AS
 SELECT p.client_id, p.ts, p.consumption, d.state_bitmap
-FROM power AS p
+FROM `power` AS p
 JOIN device_state AS d ON p.client_id = d.client_id AND p.ts = d.ts;
 
 EXECUTE STATEMENT SET
@@ -48,7 +48,7 @@ BEGIN
 -- What a model is asked about: the last 15 seconds of each household, every second.
 INSERT INTO predictions
 SELECT client_id, window_start, window_end, COUNT(*), ARRAY_AGG(consumption)
-FROM TABLE(HOP(TABLE power, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '15' SECOND))
+FROM TABLE(HOP(TABLE `power`, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '15' SECOND))
 GROUP BY client_id, window_start, window_end;
 
 -- What a model learns from: labelled stretches that last longer than 30 seconds.

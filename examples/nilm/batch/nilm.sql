@@ -3,7 +3,7 @@
 --     --param DELAY=00:05 --param STEP=00:01 --param WINDOW=00:15 --param GAP=00:05 --param SHORTEST=30
 -- Times are minutes:seconds; SHORTEST is in seconds. For REFIT: 01:00, 00:30, 02:00, 01:00 and 600.
 
-CREATE TABLE power (
+CREATE TABLE `power` (
   client_id   STRING,
   username    STRING,
   `timestamp` BIGINT,                      -- seconds since 1970; a meter without a clock leaves it out
@@ -41,7 +41,7 @@ CREATE TABLE dataset2train (
 -- Power and state of one household in the same second.
 CREATE VIEW fused AS
 SELECT p.client_id, p.ts, p.consumption, d.state_bitmap
-FROM power AS p
+FROM `power` AS p
 JOIN device_state AS d ON p.client_id = d.client_id AND p.ts = d.ts;
 
 EXECUTE STATEMENT SET
@@ -50,7 +50,7 @@ BEGIN
 -- What a model is asked about: the last WINDOW of each household, every STEP.
 INSERT INTO predictions
 SELECT client_id, window_start, window_end, COUNT(*), ARRAY_AGG(consumption)
-FROM TABLE(HOP(TABLE power, DESCRIPTOR(ts),
+FROM TABLE(HOP(TABLE `power`, DESCRIPTOR(ts),
                INTERVAL '${STEP}' MINUTE TO SECOND, INTERVAL '${WINDOW}' MINUTE TO SECOND))
 GROUP BY client_id, window_start, window_end;
 

@@ -1,7 +1,7 @@
 -- The same flows for homes whose meters report every 3 to 13 seconds (REFIT): ../README.md says why these times.
 --   qanat up examples/nilm/refit        and in another terminal:  qanat sim replay House_1.csv.gz --speed 600
 
-CREATE TABLE power (
+CREATE TABLE `power` (
   client_id   STRING,
   username    STRING,
   `timestamp` BIGINT,                      -- seconds since 1970; a meter without a clock leaves it out
@@ -39,7 +39,7 @@ CREATE TABLE dataset2train (
 -- Power and state of one household in the same second.
 CREATE VIEW fused AS
 SELECT p.client_id, p.ts, p.consumption, d.state_bitmap
-FROM power AS p
+FROM `power` AS p
 JOIN device_state AS d ON p.client_id = d.client_id AND p.ts = d.ts;
 
 EXECUTE STATEMENT SET
@@ -48,7 +48,7 @@ BEGIN
 -- What a model is asked about: the last 2 minutes of each household, every 30 seconds.
 INSERT INTO predictions
 SELECT client_id, window_start, window_end, COUNT(*), ARRAY_AGG(consumption)
-FROM TABLE(HOP(TABLE power, DESCRIPTOR(ts), INTERVAL '30' SECOND, INTERVAL '2' MINUTE))
+FROM TABLE(HOP(TABLE `power`, DESCRIPTOR(ts), INTERVAL '30' SECOND, INTERVAL '2' MINUTE))
 GROUP BY client_id, window_start, window_end;
 
 -- What a model learns from: labelled stretches that last longer than 10 minutes.

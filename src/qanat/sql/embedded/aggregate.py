@@ -15,7 +15,7 @@ import polars as pl
 from qanat.model.types import BIGINT
 from qanat.sql.embedded.combine import combine
 from qanat.sql.embedded.flow import Array, Batch, Context, Ints, State, fired_at, instants
-from qanat.sql.embedded.folds import COUNT_CELL, Fold, Inputs, fold_of, inputs_of
+from qanat.sql.embedded.folds import COUNT_CELL, Fold, FoldSet, Inputs, fold_of, inputs_of
 from qanat.sql.embedded.grouping import Grouping
 from qanat.sql.embedded.groups import aggregate_groups, argument_names
 from qanat.sql.embedded.keys import KeyIndex
@@ -55,7 +55,7 @@ class WindowAggregateOperator:
         folds = [(i, fold_of(call)) for i, call in enumerate(node.aggregates)]
         self._folds: list[tuple[int, Fold]] = [(i, fold) for i, fold in folds if fold is not None]
         self._whole = [(i, node.aggregates[i]) for i, fold in folds if fold is None]
-        self._store = PaneStore([_ROWS, *(fold for _, fold in self._folds)])
+        self._store = PaneStore(FoldSet([_ROWS, *(fold for _, fold in self._folds)]))
         self._keys = KeyIndex(self._grouping.empty_keys)
         self._arrived = 0
         self._buffered = [name for i, call in self._whole for name in _names(i, call)]
@@ -114,7 +114,7 @@ class WindowAggregateOperator:
     def _fire(self, batch: Batch, after: int, upto: int) -> Batch:
         extras = self._extras.rows()
         due = extras.filter(pl.col(_WINDOW) <= upto)
-        stored = self._panes.windows_with(np.unique(self._store.pane), after, upto)
+        stored = self._panes.windows_with(self._store.panes(), after, upto)
         windows = np.union1d(stored, due[_WINDOW].to_numpy()) if due.height else stored
         frames, seqs = [self._grouping.empty_output], [batch.seq[:0]]
         if len(windows):
@@ -145,29 +145,29 @@ class WindowAggregateOperator:
         extra = due.filter(pl.col(_WINDOW).is_between(int(windows[0]), int(windows[-1])))
         mine = rank[self._store.key[begin:end]]
         late = rank[extra[KEY].to_numpy()]
-        ranks = np.unique(np.concatenate([mine, late])) if len(late) else np.unique(mine)
+        used = np.zeros(len(rank), dtype=np.bool_)
+        used[mine] = used[late] = True
+        ranks = np.flatnonzero(used)
         place = np.empty(len(rank), dtype=np.int64)
         place[ranks] = np.arange(len(ranks))
         at = (self._store.pane[begin:end] - base, place[mine])
         height = int(self._panes.end_pane(windows[-1:])[0]) - base
         late_at = np.searchsorted(windows, extra[_WINDOW].to_numpy()) * len(ranks) + place[late]
 
-        def grid(fold: int, cell: int) -> Array:
-            dense = self._store.folds[fold].cells[cell].empty((height, len(ranks)))
-            dense[at] = self._store.cells[fold][cell][begin:end]
-            return dense
-
-        counts = grid(0, 0)
-        total = combine(COUNT_CELL, counts, base, windows, self._panes)
-        np.add.at(total.reshape(-1), late_at, 1)
-        window_at, key_at = np.nonzero(total)
+        made: list[Array] = []
+        for cell, column in zip(self._store.folds.cells, self._store.columns, strict=True):
+            grid = cell.empty((height, len(ranks)))
+            grid[at] = column[begin:end]
+            made.append(combine(cell, grid, base, windows, self._panes))
+            if len(made) == 1:
+                counts = grid
+        if extra.height:
+            given = [Inputs(None, None), *(self._inputs(f, extra) for f in self._folds)]
+            self._store.folds.add([m.reshape(-1) for m in made], late_at, given)
+        window_at, key_at = np.nonzero(made[0])
         index = window_at.astype(np.int64, copy=False), key_at.astype(np.int64, copy=False)
-        columns: dict[int, pl.Series] = {}
-        for number, (which, fold) in enumerate(self._folds, start=1):
-            made = [combine(c, grid(number, i), base, windows, self._panes) for i, c in enumerate(fold.cells)]
-            if extra.height:
-                fold.add([m.reshape(-1) for m in made], late_at, self._inputs((which, fold), extra))
-            columns[which] = fold.result([m[index] for m in made])
+        results = self._store.folds.results([m[index] for m in made])[1:]
+        columns = {which: column for (which, _), column in zip(self._folds, results, strict=True)}
         if rows is not None:
             stretch = _Stretch(windows, base, ranks, counts, index)
             columns.update(self._whole_columns(stretch, rows, extra, late_at))

@@ -60,17 +60,20 @@ class Fold:
 
     def add(self, into: Sequence[Array], slots: Ints, inputs: Inputs) -> None:
         """Fold rows into their slots, in row order."""
-        values = inputs.values
+        for part in range(len(self.cells)):
+            self.add_part(part, into[part], slots, inputs)
+
+    def add_part(self, part: int, into: Array, slots: Ints, inputs: Inputs) -> None:
+        """Fold rows into one column of accumulators: 0 counts, 1 has the operation of `cells[1]`, 2 adds squares."""
         if inputs.valid is not None:
             slots = slots[inputs.valid]
-            values = None if values is None else values[inputs.valid]
-        np.add.at(into[0], slots, 1)
-        if len(self.cells) == 1 or values is None:
+        if part == 0 or inputs.values is None:
+            np.add.at(into, slots, 1)
             return
-        values = values.astype(self.cells[1].dtype, copy=False)
-        self.cells[1].operation.at(into[1], slots, values)
-        if len(self.cells) == 3:
-            self.cells[2].operation.at(into[2], slots, values * values)
+        cell = self.cells[part]
+        values = inputs.values if inputs.valid is None else inputs.values[inputs.valid]
+        values = values.astype(cell.dtype, copy=False)
+        cell.operation.at(into, slots, values * values if part == 2 else values)
 
     def result(self, cells: Sequence[Array]) -> pl.Series:
         """The aggregate's column from its accumulators."""
@@ -88,6 +91,37 @@ class Fold:
         elif kind.kind in _WHOLE:
             values = values.astype(_wrap(kind))
         return _cast(nullable(np.where(valid, values, 0), valid), kind)
+
+
+class FoldSet:
+    """The folds of one operator. Columns of accumulators that several of them need (the count under AVG, MIN and MAX
+    of one column) are kept once."""
+
+    def __init__(self, folds: Sequence[Fold]) -> None:
+        self.folds = tuple(folds)
+        self._places: list[tuple[int, ...]] = []
+        self._parts: list[tuple[int, int]] = []
+        seen: dict[object, int] = {}
+        for number, fold in enumerate(self.folds):
+            places = []
+            for part, cell in enumerate(fold.cells):
+                key = (part, cell.operation.__name__, cell.dtype, fold.call.args, fold.call.filter)
+                if key not in seen:
+                    seen[key] = len(self._parts)
+                    self._parts.append((number, part))
+                places.append(seen[key])
+            self._places.append(tuple(places))
+        self.cells = tuple(self.folds[number].cells[part] for number, part in self._parts)
+
+    def add(self, into: Sequence[Array], slots: Ints, inputs: Sequence[Inputs]) -> None:
+        """Fold rows into all columns (`into`: one per cell); `inputs`: one per fold."""
+        for column, (number, part) in zip(into, self._parts, strict=True):
+            self.folds[number].add_part(part, column, slots, inputs[number])
+
+    def results(self, columns: Sequence[Array]) -> list[pl.Series]:
+        """One output column per fold from all columns of accumulators."""
+        pairs = zip(self.folds, self._places, strict=True)
+        return [fold.result([columns[place] for place in places]) for fold, places in pairs]
 
 
 def fold_of(call: AggregateCall) -> Fold | None:

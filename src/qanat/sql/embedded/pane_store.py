@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from qanat.sql.embedded.flow import Array, Ints, State, no_rows
-from qanat.sql.embedded.folds import Fold, Inputs
+from qanat.sql.embedded.folds import FoldSet, Inputs
 
 #: A lookup table is used instead of a sort where it has at most this many entries per row.
 _DENSE = 6
 
 
 class PaneStore:
-    """One entry per pane and key that has rows; `cells[f][c]` is accumulator column c of fold f."""
+    """One entry per pane and key that has rows; `columns[c]` is accumulator column c of `folds`."""
 
-    def __init__(self, folds: Sequence[Fold]) -> None:
+    def __init__(self, folds: FoldSet) -> None:
         self.folds = folds
         self.pane = no_rows()
         self.key = no_rows()
-        self.cells: list[list[Array]] = [[cell.empty(0) for cell in fold.cells] for fold in folds]
+        self.columns: list[Array] = [cell.empty(0) for cell in folds.cells]
 
     def add(self, panes: Ints, keys: Ints, inputs: Sequence[Inputs]) -> None:
         """Fold rows in, in their order. `inputs`: one per fold."""
@@ -29,8 +29,7 @@ class PaneStore:
         low, high = int(panes.min()), int(panes.max())
         begin, end = (int(i) for i in np.searchsorted(self.pane, [low, high + 1]))
         slots = self._slots(panes, keys, begin, end, low, high)
-        for cells, fold, given in zip(self.cells, self.folds, inputs, strict=True):
-            fold.add([cell[begin:] for cell in cells], slots, given)
+        self.folds.add([column[begin:] for column in self.columns], slots, inputs)
 
     def _slots(self, panes: Ints, keys: Ints, begin: int, end: int, low: int, high: int) -> Ints:
         """The entry of each row, counted from `begin`; makes missing entries in the stretch [begin, end)."""
@@ -60,11 +59,18 @@ class PaneStore:
             return
         self.pane = np.concatenate([self.pane[:begin], pane, self.pane[end:]])
         self.key = np.concatenate([self.key[:begin], key, self.key[end:]])
-        for cells, fold in zip(self.cells, self.folds, strict=True):
-            for i, cell in enumerate(fold.cells):
-                fresh = cell.empty(len(pane))
-                fresh[kept] = cells[i][begin:end]
-                cells[i] = np.concatenate([cells[i][:begin], fresh, cells[i][end:]])
+        for i, (cell, column) in enumerate(zip(self.folds.cells, self.columns, strict=True)):
+            fresh = cell.empty(len(pane))
+            fresh[kept] = column[begin:end]
+            self.columns[i] = np.concatenate([column[:begin], fresh, column[end:]])
+
+    def panes(self) -> Ints:
+        """The panes that have entries, ascending."""
+        if not len(self.pane):
+            return self.pane
+        fresh = np.concatenate([[True], self.pane[1:] != self.pane[:-1]])
+        found: Ints = self.pane[fresh]
+        return found
 
     def stretch(self, first: int, end: int) -> tuple[int, int]:
         """The entries of panes first <= pane < end, as a range of indices."""
@@ -76,7 +82,7 @@ class PaneStore:
         cut = int(np.searchsorted(self.pane, pane))
         if cut:
             self.pane, self.key = self.pane[cut:].copy(), self.key[cut:].copy()
-            self.cells = [[cell[cut:].copy() for cell in cells] for cells in self.cells]
+            self.columns = [column[cut:].copy() for column in self.columns]
 
     def renumber(self, keys: Ints) -> None:
         """Keys have new numbers: old number -> new one."""
@@ -84,8 +90,8 @@ class PaneStore:
 
     def snapshot(self) -> State:
         """All entries."""
-        return {"pane": self.pane, "key": self.key, "cells": [list(cells) for cells in self.cells]}
+        return {"pane": self.pane, "key": self.key, "columns": list(self.columns)}
 
     def restore(self, state: State) -> None:
         """Take the entries of a snapshot."""
-        self.pane, self.key, self.cells = state["pane"], state["key"], [list(c) for c in state["cells"]]
+        self.pane, self.key, self.columns = state["pane"], state["key"], list(state["columns"])
