@@ -6,10 +6,11 @@ Decides nothing: what the file may say is checked by `qanat.model.project`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import yaml
@@ -37,6 +38,21 @@ class Folder:
     def log_url(self) -> str:
         """The URL of the project's log."""
         return log_url(self.data)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people read it: `on`, `no` and `2026-11-21` are text. (YAML 1.1 makes booleans and dates of them.)"""
+
+    yaml_implicit_resolvers: ClassVar = {}
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
 
 
 def log_url(data: Path) -> str:
@@ -74,9 +90,8 @@ def read_config(path: Path) -> model.Project:
     """The project that the file declares, with passwords taken from the environment where it says so."""
     text = read_text(path)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = _lines(node, str(path))
-        raw = yaml.safe_load(text)
+        lines = _lines(yaml.compose(text, Loader=_Loader), str(path))
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from error
     project = model.validate(raw, str(path), lambda place: _nearest(lines, place))
