@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import msgspec
 import yaml
@@ -43,9 +43,8 @@ class Folder:
 class _Loader(yaml.SafeLoader):
     """YAML as people read it: `on`, `no` and `2026-11-21` are text. (YAML 1.1 makes booleans and dates of them.)"""
 
-    yaml_implicit_resolvers: ClassVar = {}
 
-
+_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
