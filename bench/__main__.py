@@ -73,6 +73,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="TIME",
         help="pipeline.auto-watermark-interval, such as '0 ms' (default: Flink's own, 200 ms)",
     )
+    parser.add_argument(
+        "--flink-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting of Flink's, such as pipeline.object-reuse=false; may be repeated",
+    )
     parser.add_argument("--flink-memory", default=Settings().task_manager_memory, help="task manager, such as 2048m")
     parser.add_argument(
         "--pathway-behavior",
@@ -91,7 +98,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _chosen(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Engine]:
-    flink = Settings(task_manager_memory=options.flink_memory, auto_watermark=options.flink_watermark_interval)
+    flink = Settings(
+        task_manager_memory=options.flink_memory,
+        auto_watermark=options.flink_watermark_interval,
+        options=dict(option.partition("=")[::2] for option in options.flink_option),
+    )
     known = all_engines(flink, options.pathway_behavior)
     names = [name for name in options.peers.split(",") if name] or list(known)
     for name in names:

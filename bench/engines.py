@@ -118,7 +118,10 @@ class Flink:
         self.name = "flink" if files == 1 else f"flink-{files}-files"
         self.version = FLINK_VERSION
         spread = "" if files == 1 else f"; input dealt out to {files} files beforehand, so that every slot reads"
-        self.note = f"{settings.slots} slots, parallelism {settings.parallelism}, checkpoints every 10 s{spread}"
+        self.note = (
+            f"{settings.slots} slots, parallelism {settings.parallelism}, task manager of {settings.task_manager_memory}, "
+            f"checkpoints every {settings.checkpoint_interval}{spread}{_changed(settings)}"
+        )
         if files > 1:
             self.efforts = {name: replace(effort, runs=3) for name, effort in self.efforts.items()}
 
@@ -222,6 +225,13 @@ def all_engines(settings: Settings, pathway_behavior: str) -> dict[str, Engine]:
         Bytewax(),
     ]
     return {engine.name: engine for engine in engines}
+
+
+def _changed(settings: Settings) -> str:
+    options = dict(settings.options or {})
+    if settings.auto_watermark is not None:
+        options["pipeline.auto-watermark-interval"] = settings.auto_watermark
+    return "".join(f"; {key}: {value}" for key, value in options.items())
 
 
 def _run_script(peer: str, query: Query, source: Path, folder: Path, last: str, env: Mapping[str, str]) -> Run:
