@@ -119,7 +119,7 @@ class Flink:
         self.version = FLINK_VERSION
         spread = "" if files == 1 else f"; input dealt out to {files} files beforehand, so that every slot reads"
         self.note = (
-            f"{settings.slots} slots, parallelism {settings.parallelism}, task manager of {settings.task_manager_memory}, "
+            f"{settings.slots} slots, parallelism {settings.parallelism}, {settings.task_manager_memory} task manager, "
             f"checkpoints every {settings.checkpoint_interval}{spread}{_changed(settings)}"
         )
         if files > 1:
