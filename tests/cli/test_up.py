@@ -18,6 +18,9 @@ import paho.mqtt.publish as publish
 import pytest
 from tests.cli.conftest import COMMAND, Run, Server
 
+from qanat.cli.project import log_url
+from qanat.log import open_log
+
 Up = Callable[..., Server]
 
 
@@ -188,3 +191,12 @@ def test_status_counts_rows_and_lag(up: Up, qanat: Run, farm: Path) -> None:
     assert rows == {"readings": 2, "climate": 1, "dead_letters": 0, "late": 0}
     assert found["pipelines"] == [{"name": "climate", "lag": 0}]
     assert "has read everything" in qanat("status", cwd=farm).stdout
+
+
+def test_retention_of_qanat_yaml_holds_for_every_stream(up: Up, farm: Path) -> None:
+    (farm / "qanat.yaml").write_text("retention: {age: 1 d}")
+    assert up(farm).stop()[0] == 0
+    log = open_log(log_url(farm / ".qanat"), read_only=True)
+    kept = {name: status.stream.retention_ms for name, status in log.status().items()}
+    log.close()
+    assert kept == dict.fromkeys(("readings", "climate", "late", "dead_letters"), 86_400_000)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from qanat.cli.project import Folder
-from qanat.cli.streams import all_streams, lags, with_retention, written_by
+from qanat.cli.streams import all_streams, with_retention, written_by
 from qanat.clock import now_ms
+from qanat.errors import QanatError
 from qanat.gateway import Gateway, GatewayConfig
 from qanat.log import open_log
-from qanat.model.streams import DEAD_LETTERS, LATE
+from qanat.model.streams import DEAD_LETTERS, LATE, dead_letter_stream, late_stream
 from qanat.observe.metrics import Metrics
 from qanat.sql.embedded import Engine, EngineOptions
 from qanat.sql.plan import Program
@@ -32,25 +33,21 @@ class Station:
     """A running project. Made, started and stopped in one event loop."""
 
     def __init__(self, folder: Folder, program: Program, config: GatewayConfig, announce: Announce) -> None:
-        self._program = with_retention(program, folder.project)
-        self._announce = announce
+        self._project, self._announce = folder.project, announce
+        program = with_retention(program, folder.project)
         folder.data.mkdir(parents=True, exist_ok=True)
         self._log = open_log(folder.log_url)
         try:
-            streams = all_streams(self._program)
-            for stream in streams.values():
-                self._log.create(stream)
+            streams = all_streams(program)
             metrics = Metrics()
-            self._engine = Engine(self._program, self._log, _engine_options(folder), metrics=metrics)
-            inputs = frozenset(streams) - {DEAD_LETTERS, LATE} - written_by(self._program)
+            self._engine = Engine(program, self._log, _engine_options(folder), metrics=metrics)  # declares the streams
+            inputs = frozenset(streams) - {DEAD_LETTERS, LATE} - written_by(program)
             self.gateway = Gateway(replace(config, accepts=inputs), streams, self._log, metrics, self._checks)
         except BaseException:
             self._log.close()
             raise
         self.inputs = tuple(sorted(inputs))
-        self._config = config
-        self._metrics = metrics
-        self._fault: str | None = None
+        self._faults: dict[str, str | None] = {"log": None, "engine": None}
         self._thread = threading.Thread(target=self._run_engine, name="qanat-engine", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -61,6 +58,8 @@ class Station:
         except BaseException:
             self._log.close()
             raise
+        for stream in (dead_letter_stream(), late_stream()):
+            self._log.create(self._project.retained(stream))
         self._thread.start()
         self._tasks = [asyncio.create_task(self._upkeep()), asyncio.create_task(self._look())]
 
@@ -78,21 +77,25 @@ class Station:
         try:
             self._engine.run()
         except BaseException as error:  # noqa: BLE001 - shown by /healthz; the gateway goes on taking rows
-            self._fault = f"{type(error).__name__}: {error}"
-            self._announce("engine_failed", {"error": self._fault})
+            self._faults["engine"] = f"{type(error).__name__}: {error}"
+            self._announce("engine_failed", {"error": self._faults["engine"]})
 
     def _checks(self) -> Mapping[str, str | None]:
         pipelines = {f"pipeline {status.name}": status.error for status in self._engine.status()}
-        return {"engine": self._fault, **pipelines}
+        return {**self._faults, **pipelines}
 
     async def _upkeep(self) -> None:
         maintain = getattr(self._log, "maintain", None)
         while maintain is not None:
             await asyncio.sleep(_UPKEEP)
-            await asyncio.to_thread(maintain, now_ms())
+            try:
+                await asyncio.to_thread(maintain, now_ms())
+                self._faults["log"] = None
+            except QanatError as error:  # shown by /healthz, tried again
+                self._faults["log"] = str(error)
 
     async def _look(self) -> None:
-        """Tell when a pipeline fails or finishes; keep the lag in the metrics."""
+        """Tell when a pipeline fails or finishes."""
         known = {status.name: "running" for status in self._engine.status()}
         while True:
             await asyncio.sleep(_LOOK)
@@ -100,8 +103,6 @@ class Station:
                 if status.state != known[status.name] and status.state in ("failed", "finished"):
                     known[status.name] = status.state
                     self._announce(f"pipeline_{status.state}", {"name": status.name, "error": status.error})
-            for name, rows in (await asyncio.to_thread(lags, self._log, self._program)).items():
-                self._metrics.pipeline_lag(name, rows)
 
 
 def _engine_options(folder: Folder) -> EngineOptions:

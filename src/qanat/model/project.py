@@ -108,8 +108,11 @@ class Project(_Section, frozen=True):
 
     def retained(self, stream: Stream) -> Stream:
         """The stream, with the project's retention where it has none of its own."""
-        age = stream.retention_ms if stream.retention_ms is not None else self.retention.age
-        size = stream.retention_bytes if stream.retention_bytes is not None else self.retention.bytes
+        age, size = stream.retention_ms, stream.retention_bytes
+        if age is None and self.retention.age is not None:
+            age = int(self.retention.age)
+        if size is None and self.retention.bytes is not None:
+            size = int(self.retention.bytes)
         return replace(stream, retention_ms=age, retention_bytes=size)
 
 
