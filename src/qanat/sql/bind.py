@@ -349,7 +349,8 @@ def _project(items: list[tuple[str, Expression]], relation: Relation) -> Relatio
         attributes.append(Attribute(None, "", replace(time.field, name=hidden), Role.TIME, hidden=True))
         expressions.append(time.column)
     schema = tuple(one.field for one in attributes)
-    if [(one.name, one.field) for one in attributes] == [(one.name, one) for one in relation.node.schema]:
+    untouched = expressions == [Column(one.name, one.type) for one in relation.node.schema]
+    if untouched and [(one.name, one.field) for one in attributes] == [(one.name, one) for one in relation.node.schema]:
         return replace(relation, attributes=tuple(attributes))
     node = Project(relation.node, tuple(expressions), schema)
     return Relation(node, tuple(attributes), relation.window)

@@ -98,6 +98,7 @@ _CSV: dict[str, Check] = {
     "csv.allow-comments": _flag,
     "csv.ignore-parse-errors": _flag,
     "csv.array-element-delimiter": _text,
+    "csv.header": _flag,
     "csv.null-literal": lambda text: text,
 }
 _SOURCE: dict[str, Check] = {"scan.watermark.idle-timeout": duration_ms}

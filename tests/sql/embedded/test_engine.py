@@ -297,3 +297,41 @@ def test_a_live_pipeline_reports_lag_watermark_and_latency(log: Log) -> None:
     assert isinstance(seconds, list)
     assert all(0 <= s < 20 for s in seconds)
     assert metrics.last["pipeline_watermark"] == ("totals", 1_767_225_611_000)
+
+
+def test_csv_and_parquet_come_in_and_go_out(tmp_path: Path, log: Log) -> None:
+    (tmp_path / "in.csv").write_text('k,v,ts\na,1.5,2026-01-01 00:00:01\n"b,c",,2026-01-01 00:00:02\nbroken\n')
+    columns = "k STRING, v DOUBLE, ts TIMESTAMP(3)"
+    sql = f"""
+    CREATE TABLE source ({columns})
+      WITH ('connector' = 'filesystem', 'path' = '{tmp_path}/in.csv', 'format' = 'csv', 'csv.header' = 'true',
+            'csv.null-literal' = '');
+    CREATE TABLE middle ({columns}) WITH ('connector' = 'filesystem', 'path' = '{tmp_path}/mid', 'format' = 'parquet');
+    INSERT INTO middle SELECT * FROM source;"""
+    run(sql, log)
+    assert len(log_rows(log, "dead_letters")) == 1
+    again = f"""
+    CREATE TABLE middle ({columns}) WITH ('connector' = 'filesystem', 'path' = '{tmp_path}/mid', 'format' = 'parquet');
+    CREATE TABLE target ({columns}) WITH ('connector' = 'filesystem', 'path' = '{tmp_path}/out', 'format' = 'csv');
+    INSERT INTO target SELECT k, v * 2 AS v, ts FROM middle;"""
+    run(again, open_log("memory://"))
+    (part,) = (tmp_path / "out").glob("part-*")
+    assert part.read_text().splitlines() == ['a,3.0,"2026-01-01 00:00:01"', '"b,c",,"2026-01-01 00:00:02"']
+
+
+def test_names_that_stay_do_not_hide_what_is_computed(tmp_path: Path, log: Log) -> None:
+    write_input(tmp_path, [line("a", 2, 1)])
+    sql = SOURCE.format(folder=tmp_path) + "CREATE TABLE same (k STRING, v DOUBLE, ts TIMESTAMP(3));"
+    run(sql + "INSERT INTO same SELECT k, v * 10 AS v, ts FROM readings;", log)
+    assert [row["v"] for row in log_rows(log, "same")] == [20.0]
+
+
+def test_print_and_blackhole(tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    write_input(tmp_path, [line("a\u2028b", 2, 1)])
+    sql = f"""{SOURCE.format(folder=tmp_path)}
+    CREATE TABLE shown (k STRING, v DOUBLE) WITH ('connector' = 'print', 'print-identifier' = 'p');
+    CREATE TABLE gone (k STRING) WITH ('connector' = 'blackhole');
+    INSERT INTO shown SELECT k, v FROM readings; INSERT INTO gone SELECT k FROM readings;"""
+    engine = run(sql, log)
+    assert capsys.readouterr().out == 'p> {"k":"a\u2028b","v":2.0}\n'
+    assert [status.rows_out for status in engine.status()] == [1, 1]

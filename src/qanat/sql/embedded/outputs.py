@@ -74,7 +74,7 @@ def to_rows(frame: pl.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
 
 def late_rows(pipeline: str, late: LateRows, at: int) -> Append:
     """Law 4: rows for the late side stream."""
-    lines = encode_lines(late.frame.to_arrow(compat_level=pl.CompatLevel.oldest())).decode().splitlines()
+    lines = encode_lines(late.frame.to_arrow(compat_level=pl.CompatLevel.oldest())).decode().split("\n")[:-1]
     count = len(lines)
     columns = {
         "event_time": _instants(late.time),

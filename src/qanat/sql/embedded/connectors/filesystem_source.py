@@ -40,6 +40,7 @@ class FileSource:
         self._table, self._columns, self._block = table, columns, block_bytes
         self._format = table.options.get("format", "")
         self._decode = _decoder(table, columns)
+        self._decode_rest = _decoder(table, columns, begun=True)
         self._path = Path(table.options["path"].removeprefix("file://"))
 
     @property
@@ -97,7 +98,7 @@ class FileSource:
                 yield self._decoded(rest, path, offset)
 
     def _decoded(self, data: bytes, path: Path, offset: int) -> Block:
-        decoded = self._decode(data)
+        decoded = self._decode_rest(data) if offset else self._decode(data)
         bad = [(row, f"{path} (block at byte {offset}, line {row.index + 1} of it)") for row in decoded.bad]
         return Block(frame_of(decoded.rows), {"file": str(path), "offset": offset}, bad=bad)
 
@@ -167,12 +168,13 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _decoder(table: Table, columns: Sequence[Column]) -> Callable[[bytes], Decoded]:
+def _decoder(table: Table, columns: Sequence[Column], *, begun: bool = False) -> Callable[[bytes], Decoded]:
     match table.options.get("format"):
         case "json":
             return lambda data: decode_json(data, columns)
         case "csv":
             options = CsvOptions.of(table.options)
+            options = replace(options, header=options.header and not begun)
             return lambda data: decode_csv(data, columns, options)
         case "parquet":
             return lambda _: (_ for _ in ()).throw(TypeError("parquet is read by columns"))

@@ -81,7 +81,7 @@ class PrintSink(BlackholeSink):
         prefix = f"{self._prefix}> " if self._prefix else ""
         for frame in rows:
             lines = encode_json(frame.to_arrow()).decode()
-            out.write("".join(prefix + line + "\n" for line in lines.splitlines()) if prefix else lines)
+            out.write("".join(prefix + line + "\n" for line in lines.split("\n")[:-1]) if prefix else lines)
         out.flush()
 
 
