@@ -82,19 +82,27 @@ class HttpSender(threading.Thread):
         numbers: list[int] = []
         try:
             while True:
-                numbers = self.account.unacknowledged[:20]
-                del self.account.unacknowledged[:20]
-                while len(numbers) < 20:
-                    numbers.append(self.account.next)
-                    self.account.next += 1
-                body = "\n".join(json.dumps(self.account.row(n)) for n in numbers)
-                connection.request("POST", "/streams/readings", body, {"Content-Type": "application/x-ndjson"})
-                response = connection.getresponse()
-                response.read()
-                if response.status == 200:
-                    self.account.acknowledged.update(numbers)
-                    numbers = []
-                else:
-                    raise ConnectionError(response.status)
+                numbers = self._numbers()
+                self._post(connection, numbers)
+                self.account.acknowledged.update(numbers)
+                numbers = []
         except (OSError, http.client.HTTPException):
             self.account.unacknowledged = numbers + self.account.unacknowledged
+        finally:
+            connection.close()
+
+    def _numbers(self) -> list[int]:
+        numbers = self.account.unacknowledged[:20]
+        del self.account.unacknowledged[:20]
+        while len(numbers) < 20:
+            numbers.append(self.account.next)
+            self.account.next += 1
+        return numbers
+
+    def _post(self, connection: http.client.HTTPConnection, numbers: list[int]) -> None:
+        body = "\n".join(json.dumps(self.account.row(n)) for n in numbers)
+        connection.request("POST", "/streams/readings", body, {"Content-Type": "application/x-ndjson"})
+        with connection.getresponse() as response:
+            response.read()
+            if response.status != 200:
+                raise ConnectionError(response.status)

@@ -109,7 +109,7 @@ ERRORS = [
     ("FROM elsewhere", "hint: the streams are: dead_letters, readings"),
     ("SELECT\n  nope FROM readings", 'query:2:3: Binder Error: Referenced column "nope" not found'),
     ("SELECT " + "1 + " * 60 + "nope FROM readings", "query:1:248: Binder Error"),
-    ("SELECT CAST(client_id AS INT) FROM readings", "Conversion Error: Could not convert string 'c0'"),
+    ("SELECT CAST(client_id AS INT) FROM readings", "Conversion Error: Could not convert string 'c"),
     ("SELECT 1; SELECT 2", "expected one statement, found 2"),
     ("", "expected one statement, found 0"),
     ("FROM 'secrets.csv'", "file system operations are disabled"),
