@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import machine, nilm, report, windows
 from bench.data import Shape
-from bench.engines import Engine, all_engines
+from bench.engines import USUAL, Engine, all_engines
 from bench.flink import Settings
 from bench.work import BENCH, write_json
 
@@ -66,7 +66,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=Shape().rows, help="rows of the window bench (default %(default)s)")
     parser.add_argument("--runs", type=int, help="runs of every engine (default: 5 or 3; 1 for slow ones)")
     parser.add_argument(
-        "--peers", default="", help="which engines, with commas: qanat,flink,flink-2-files,pathway,bytewax"
+        "--peers", default="", help="which engines, with commas: qanat,flink,flink-warm,flink-2-files,pathway,bytewax"
     )
     parser.add_argument(
         "--flink-watermark-interval",
@@ -104,7 +104,7 @@ def _chosen(options: argparse.Namespace, parser: argparse.ArgumentParser) -> lis
         options=dict(option.partition("=")[::2] for option in options.flink_option),
     )
     known = all_engines(flink, options.pathway_behavior)
-    names = [name for name in options.peers.split(",") if name] or list(known)
+    names = [name for name in options.peers.split(",") if name] or list(USUAL)
     for name in names:
         if name not in known:
             parser.error(f"unknown engine {name}: choose from {', '.join(known)}")
