@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,28 @@ def test_the_demo_says_so_when_qanat_dies():
         said = demo.communicate(timeout=60)[1]
     assert demo.returncode == 2
     assert "qanat up ended with exit code -9" in said
+
+
+def test_a_demo_whose_terminal_goes_away_takes_its_server_along(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "qanat",
+        "demo",
+        "--households",
+        "5",
+        "--seconds",
+        "60",
+        "--data",
+        str(tmp_path / "d"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "d" / "log.db.lock").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        server = int((tmp_path / "d" / "log.db.lock").read_text())
+        time.sleep(1.0)
+        demo.send_signal(signal.SIGHUP)
+        assert demo.wait(30) == 128 + signal.SIGHUP
+    assert not Path(f"/proc/{server}").exists()

@@ -61,6 +61,8 @@ def demo(
 
     Households send over MQTT; windows and training sets come out; a parity report says whether anything is missing.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)  # so that the server, which has a session of its own, ends too
     play = _recorded(real, seconds) if real is not None else _simulated(households, seconds, seed)
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qanat-demo-")))
@@ -70,6 +72,10 @@ def demo(
         report = _run(play, server, as_json)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @dataclass(frozen=True, slots=True)
