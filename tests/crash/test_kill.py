@@ -83,7 +83,7 @@ def rows(log: Log, stream: str) -> list[dict[str, object]]:
 
 
 def caught_up(log: Log) -> bool:
-    """Whether every pipeline has read all of its input. Positions first: an output may grow until its writer is done."""
+    """Whether every pipeline has read all of its input. Positions first: an output grows until its writer is done."""
     pipelines = {"sliding": "readings", "pairs": "readings", "stretches": "readings", "per_minute": "pairs"}
     places = {name: log.positions(name).get((stream, 0), 0) for name, stream in pipelines.items()}
     ends = {name: status.ends.get(0, 0) for name, status in log.status().items()}
