@@ -316,7 +316,7 @@ def test_csv_and_parquet_come_in_and_go_out(tmp_path: Path, log: Log) -> None:
     INSERT INTO target SELECT k, v * 2 AS v, ts FROM middle;"""
     run(again, open_log("memory://"))
     (part,) = (tmp_path / "out").glob("part-*")
-    assert part.read_text().splitlines() == ['a,3.0,2026-01-01 00:00:01', '"b,c",,2026-01-01 00:00:02']
+    assert part.read_text().splitlines() == ["a,3.0,2026-01-01 00:00:01", '"b,c",,2026-01-01 00:00:02']
 
 
 def test_names_that_stay_do_not_hide_what_is_computed(tmp_path: Path, log: Log) -> None:
