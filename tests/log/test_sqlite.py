@@ -344,3 +344,12 @@ def test_a_path_that_cannot_be(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LogError):
         open_log(f"sqlite:///{tmp_path}/file/log.db")
+
+
+def test_what_the_cache_forgets_is_freed(opened):
+    log = opened(cache_bytes=1 << 20)
+    before = pa.total_allocated_bytes()
+    for first in range(60):
+        log.submit(Transaction([append(first, 50_000)])).result()
+    assert pa.total_allocated_bytes() - before < 10 << 20
+    assert sum(chunk.rows.num_rows for chunk in log.read(PLACE, 0, 10**9)) == 3_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from itertools import islice
 from threading import Lock
 
 from qanat.log.admission import Entry
@@ -18,7 +19,7 @@ class _Tail:
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
-        self.batches: list[Stored] = []
+        self.batches: list[Stored | None] = []
         self.head = 0
 
     def add(self, stored: Stored) -> None:
@@ -27,6 +28,7 @@ class _Tail:
 
     def forget(self, offset: int) -> None:
         if self.head < len(self.offsets) and self.offsets[self.head] == offset:
+            self.batches[self.head] = None  # the rows go now, the places when many have gathered
             self.head += 1
             if self.head >= min(_TRIM_AFTER, len(self.offsets)):
                 del self.offsets[: self.head], self.batches[: self.head]
@@ -36,11 +38,14 @@ class _Tail:
         place = bisect_right(self.offsets, offset, lo=self.head) - 1
         if place < self.head:
             return None
-        end, rows = place, self.offsets[place] - offset
-        while end < len(self.batches) and (rows < max_rows or end <= place):
-            rows += self.batches[end].span
-            end += 1
-        return self.batches[place:end]
+        rows = self.offsets[place] - offset
+        found: list[Stored] = []
+        for stored in islice(self.batches, place, None):
+            if stored is None or (found and rows >= max_rows):
+                break
+            rows += stored.span
+            found.append(stored)
+        return found
 
 
 class TailCache:
