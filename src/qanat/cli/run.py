@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -121,7 +122,7 @@ def _finish(engine: Engine, live: bool, *, shown: bool) -> None:
 
 
 class _Progress:
-    """One line on a terminal: rows read, rows per second, time."""
+    """One line on a terminal: how far through the files (where that is known), rows, rows per second, time."""
 
     def __init__(self, engine: Engine, on: bool) -> None:
         self._engine, self._on = engine, on
@@ -144,8 +145,19 @@ class _Progress:
         seconds = time.monotonic() - self._started
         done = sum(status.state == "finished" for status in statuses)
         line = f"{rows_in:,} rows in, {rows_out:,} out, {rows_in / seconds:,.0f} rows/s, {seconds:.0f} s"
-        sys.stderr.write(f"\r\x1b[K{line}, {done} of {len(statuses)} pipelines done"[:120])
+        line = f"{_bar([s.fraction for s in statuses])}{line}, {done} of {len(statuses)} pipelines done"
+        sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
         sys.stderr.flush()
+
+
+def _bar(fractions: list[float | None]) -> str:
+    """A bar for the pipelines together; nothing where one does not know how far it is."""
+    known = [fraction for fraction in fractions if fraction is not None]
+    if not known or len(known) < len(fractions):
+        return ""
+    share = sum(known) / len(known)
+    full = round(share * 24)
+    return f"{'━' * full}{'╌' * (24 - full)} {share:4.0%}  "
 
 
 class _Rows:

@@ -18,6 +18,7 @@ from qanat.log.base import Append, Log, Transaction
 from qanat.model.arrow import schema_of
 from qanat.sql import compile_script
 from qanat.sql.embedded import Engine, EngineOptions
+from qanat.sql.embedded.connectors.filesystem_source import FileSource
 
 SOURCE = """
 CREATE TABLE readings (k STRING, v DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '2' SECOND)
@@ -335,3 +336,15 @@ def test_print_and_blackhole(tmp_path: Path, log: Log, capsys: pytest.CaptureFix
     engine = run(sql, log)
     assert capsys.readouterr().out == 'p> {"k":"a\u2028b","v":2.0}\n'
     assert [status.rows_out for status in engine.status()] == [1, 1]
+
+
+def test_how_far_a_run_is_through_its_files(tmp_path: Path, log: Log) -> None:
+    write_input(tmp_path, [line("a", 1, i) for i in range(30)], "a.jsonl")
+    write_input(tmp_path, [line("a", 1, i + 30) for i in range(10)], "b.jsonl")
+    program = compile_script(SOURCE.format(folder=tmp_path) + TOTALS)
+    source = FileSource(program.tables["readings"], [], block_bytes=500)
+    found = [source.fraction(None), source.fraction({"file": f"{tmp_path}/in/b.jsonl", "offset": 0})]
+    assert found == [0.0, pytest.approx(0.75, abs=0.01)]
+    engine = Engine(program, log)
+    engine.run()
+    assert engine.status()[0].fraction == 1.0

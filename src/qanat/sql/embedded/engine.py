@@ -46,7 +46,8 @@ class PipelineMetrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
-    """One pipeline: `state` is waiting, running, finished, stopped or failed; `error` says why it failed."""
+    """One pipeline: `state` is waiting, running, finished, stopped or failed; `error` says why it failed; `fraction`:
+    how far it is through its input files (0-1), None where that is unknown."""
 
     name: str
     state: str
@@ -59,6 +60,7 @@ class PipelineStatus:
     first_row_at: float | None
     last_commit_at: float | None
     error: str | None
+    fraction: float | None = None
 
 
 class Engine:
@@ -295,6 +297,7 @@ class _Worker:
             p.first_row_at,
             p.last_commit_at,
             str(self.failure) if self.failure is not None else None,
+            p.fraction,
         )
 
 

@@ -56,6 +56,7 @@ class Progress:
     partly_late: int = 0
     dead_letters: int = 0
     watermark: int = MIN_TIME
+    fraction: float | None = None
     first_row_at: float | None = None
     last_commit_at: float | None = None
     latencies: deque[float] = field(default_factory=deque)
@@ -180,6 +181,7 @@ class Runner:
             if self.progress.first_row_at is None:
                 self.progress.first_row_at = started
             self._process(merged)
+            self.progress.fraction = self.fraction()
             worked = True
         if self._due(worked):
             self._commit()
@@ -292,6 +294,15 @@ class Runner:
                 token = feed.position()["token"]
                 found[given.place] = 0 if token is None else int(token["offset"]) + int(token.get("skip", 0))
         return found
+
+    def fraction(self) -> float | None:
+        """How far through its files this pipeline is (0-1), the one that is furthest behind; None where unknown."""
+        if self.finished:
+            return 1.0
+        given = (getattr(i.source, "fraction", None) for i in self._inputs)
+        pairs = [(ask, feed) for ask, feed in zip(given, self._feeds, strict=True) if ask is not None]
+        found = [1.0 if feed.finished else ask(feed.position()["token"]) for ask, feed in pairs]
+        return None if not found or None in found else min(found)
 
     def lag(self) -> int:
         """Rows in the log that this pipeline has not yet taken."""

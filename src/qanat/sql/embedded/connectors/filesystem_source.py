@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -48,10 +49,19 @@ class FileSource:
         """It ends."""
         return False
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files, for progress bars."""
-        return sum(path.stat().st_size for path in self.files())
+    def fraction(self, token: Token | None) -> float | None:
+        """How much of all bytes lies before the token (0-1); None where bytes do not tell (gzip, Parquet)."""
+        sizes = self._sizes
+        if self._format == "parquet" or any(name.endswith(".gz") for name in sizes):
+            return None
+        if token is None or not sum(sizes.values()):
+            return 0.0
+        before = sum(size for name, size in sizes.items() if name < token["file"])
+        return min((before + int(token["offset"])) / sum(sizes.values()), 1.0)
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {str(path): path.stat().st_size for path in self.files()}
 
     def files(self) -> list[Path]:
         """The files to read. Raises `ConfigError` where the path does not exist."""
