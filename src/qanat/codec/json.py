@@ -15,6 +15,7 @@ import pyarrow as pa
 from qanat.codec.base import Decoded
 from qanat.codec.json_bulk import Rows, bulk_schema, read_rows
 from qanat.codec.json_encode import encode_lines
+from qanat.codec.json_flat import read_flat
 from qanat.codec.json_rows import decode_documents
 from qanat.model.streams import Column
 
@@ -83,7 +84,9 @@ def _attempt(
     rows: Rows, places: Places, columns: Sequence[Column], schema: pa.Schema, arrays: bool
 ) -> Iterator[Decoded]:
     """All rows at once; or in pieces, and these in pieces, down to the few rows that hold what is not plain."""
-    batch = read_rows(rows, columns, schema)
+    batch = read_flat(rows, columns)
+    if batch is None:
+        batch = read_rows(rows, columns, schema)
     if batch is not None:
         yield Decoded(batch, places)
         return
