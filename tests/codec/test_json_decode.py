@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from qanat.codec.base import Decoded
 from qanat.codec.json import _lines, decode_lines, decode_payloads
 from qanat.codec.json_bulk import bulk_schema, read_rows
+from qanat.codec.json_flat import read_flat
 from qanat.codec.json_rows import decode_documents
 from qanat.model.arrow import schema_of
 from qanat.model.streams import Column
@@ -222,17 +223,17 @@ def test_both_paths_agree_on_every_example(text: str, kind: Type) -> None:
 
 
 def assert_paths_agree(payloads: list[bytes], columns: list[Column]) -> None:
-    """Where the bulk path takes a block, it is what the exact path makes of it."""
+    """Where a quick path takes a block, it is what the exact path makes of it."""
     rows, numbers = _lines(b"\n".join(payloads))
     schema = bulk_schema(columns)
     if schema is None or not len(rows):
         return
-    quick = read_rows(rows, columns, schema)
-    if quick is not None:
-        exact = decode_documents(rows.documents(), numbers.tolist(), columns, arrays=False)
-        assert not exact.bad
-        assert repr(quick.to_pylist()) == repr(exact.rows.to_pylist())
-        assert quick.schema == exact.rows.schema
+    for quick in (read_rows(rows, columns, schema), read_flat(rows, columns)):
+        if quick is not None:
+            exact = decode_documents(rows.documents(), numbers.tolist(), columns, arrays=False)
+            assert not exact.bad
+            assert repr(quick.to_pylist()) == repr(exact.rows.to_pylist())
+            assert quick.schema == exact.rows.schema
 
 
 def test_the_bulk_path_takes_what_is_plain() -> None:

@@ -105,7 +105,7 @@ def read_rows(rows: Rows, columns: Sequence[Column], schema: pa.Schema) -> pa.Re
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     nulls = any(not column.type.nullable and batch.column(place).null_count for place, column in enumerate(columns))
-    return None if nulls or any(map(is_doubtful, batch.columns)) else batch
+    return None if nulls or any(map(_is_doubtful, batch.columns)) else batch
 
 
 def _parse(block: bytes, schema: pa.Schema, longest: int) -> pa.Table:
@@ -145,16 +145,16 @@ def _is_plain(rows: Rows, block: bytes) -> bool:
     return not _is_deep(rows) and (block.isascii() or is_utf8(block))
 
 
-def is_doubtful(array: pa.Array) -> bool:
+def _is_doubtful(array: pa.Array) -> bool:
     """Numbers whose text has to be looked at. JSON's -0 is the integer 0 (so it is to Jackson), and only -0.0 is a
     negative zero; a number with hundreds of digits is beyond DOUBLE. Arrow tells neither."""
     if pa.types.is_floating(array.type):
         numbers = array.to_numpy(zero_copy_only=False)
         return bool(((np.signbit(numbers) & (numbers == 0)) | np.isinf(numbers)).any())
     if pa.types.is_list(array.type):
-        return is_doubtful(array.values)
+        return _is_doubtful(array.values)
     if pa.types.is_struct(array.type):
-        return any(is_doubtful(array.field(place)) for place in range(array.type.num_fields))
+        return any(_is_doubtful(array.field(place)) for place in range(array.type.num_fields))
     return False
 
 

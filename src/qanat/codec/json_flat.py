@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qanat.codec.json_bulk import Rows, is_doubtful, is_utf8
+from qanat.codec.json_bulk import Rows, is_utf8
 from qanat.model.arrow import schema_of
 from qanat.model.streams import Column
 from qanat.model.types import Kind
@@ -32,6 +32,8 @@ _KINDS = {
     Kind.BOOLEAN: (pa.bool_(), re.compile(rb"true\Z|false\Z|null\Z")),
 }
 _SAMPLE = 128  # one row of as many is looked at before all are, but no more than eight
+_CHUNK = 2048  # rows
+_PART = 1 << 17  # bytes
 _LARGEST = (1 << 31) - 1  # bytes; Arrow's offsets have 32 bits
 _COMMA, _QUOTE, _MINUS, _ZERO, _NULL, _SPACE = b',"-0n '
 
@@ -46,10 +48,6 @@ class _Template:
     names: tuple[str, ...]
     values: tuple[bytes, ...]
     pieces: tuple[bytes, ...]
-
-    @property
-    def quotes(self) -> int:
-        return sum(piece.count(b'"') for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def read_flat(rows: Rows, columns: Sequence[Column]) -> pa.RecordBatch | None:
     begin, end = int(rows.starts[0]), int(rows.ends[-1])
     block = rows.data if end - begin == len(rows.data) else rows.data[begin:end]
     starts, ends = rows.starts - begin, rows.ends - begin
-    if not _is_plain(block, starts, ends, template):
+    if not _is_plain(block, starts, ends, template) or not _are_lines(block, starts, ends):
         return None
     cells = _cells(block, starts, ends, template)
     if cells is None or not (block.isascii() or is_utf8(block)):
@@ -123,34 +121,44 @@ def _fits(template: _Template, columns: Sequence[Column]) -> bool:
 
 def _looks_alike(rows: Rows, template: _Template) -> bool:
     """A few rows, before all are searched: only there to give up soon."""
-    count = len(rows)
-    for place in range(count - 1, -1, -max(_SAMPLE, count // 8)):
-        row = rows.data[int(rows.starts[place]) : int(rows.ends[place])]
-        if row.count(b'"') != template.quotes or b"\\" in row or not all(piece in row for piece in template.pieces):
+    some = slice(len(rows) - 1, 0, -max(_SAMPLE, len(rows) // 8))
+    for start, end in zip(rows.starts[some].tolist(), rows.ends[some].tolist(), strict=True):
+        row = rows.data[start:end]
+        if b"\\" in row or not all(piece in row for piece in template.pieces):
             return False
     return True
 
 
 def _is_plain(block: bytes, starts: Places, ends: Places, template: _Template) -> bool:
-    """Whether all quotes are the template's, and nothing is escaped or a control character but between rows."""
-    if len(block) > _LARGEST or b"\\" in block:
-        return False
+    """Whether all quotes and commas are the template's, and nothing is escaped."""
     whole = np.frombuffer(block, dtype=np.uint8)
-    if np.count_nonzero(whole == _QUOTE) != len(starts) * template.quotes:
-        return False
+    quotes, commas = (sum(piece.count(mark) for piece in template.pieces) for mark in (b'"', b","))
+    for first in range(0, len(starts), _CHUNK):  # a chunk's flags fit into the cache, and the first odd one is the end
+        count = min(_CHUNK, len(starts) - first)
+        begin, end = int(starts[first]), int(ends[first + count - 1])
+        part = whole[begin:end]
+        if block.find(b"\\", begin, end) >= 0 or np.count_nonzero(part == _QUOTE) != count * quotes:
+            return False
+        if np.count_nonzero(part == _COMMA) != count * commas:
+            return False
+    return len(block) <= _LARGEST
+
+
+def _are_lines(block: bytes, starts: Places, ends: Places) -> bool:
+    """Whether all control characters are between rows, one or two."""
+    whole = np.frombuffer(block, dtype=np.uint8)
     gaps = starts[1:] - ends[:-1]
-    only_breaks = (gaps <= 2).all() and (whole[ends[:-1]] < _SPACE).all() and (whole[starts[1:] - 1] < _SPACE).all()
-    return bool(only_breaks and np.count_nonzero(whole < _SPACE) == gaps.sum())
+    if not ((gaps <= 2).all() and (whole[ends[:-1]] < _SPACE).all() and (whole[starts[1:] - 1] < _SPACE).all()):
+        return False
+    parts = (whole[begin : begin + _PART] for begin in range(0, len(whole), _PART))
+    return bool(sum(np.count_nonzero(part < _SPACE) for part in parts) == gaps.sum())
 
 
 def _cells(block: bytes, starts: Places, ends: Places, template: _Template) -> list[_Cells] | None:
     """Each field's values, if every row is the template but for these."""
     pieces = template.pieces
     commas = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == _COMMA)
-    inner = len(pieces) - 2
-    if len(commas) != len(starts) * inner:
-        return None
-    inside = np.ascontiguousarray(commas.reshape(len(starts), inner).T)
+    inside = np.ascontiguousarray(commas.reshape(len(starts), len(pieces) - 2).T)
     before = [starts, *(at - piece.index(b",") for at, piece in zip(inside, pieces[1:-1], strict=True))]
     before.append(ends - len(pieces[-1]))
     cells = [_Cells(block, at + len(piece), till) for at, piece, till in zip(before, pieces, before[1:], strict=False)]
@@ -200,7 +208,7 @@ def _bare(cells: _Cells, kind: Kind | None) -> pa.Array | None:
     if not _are_numbers(cells, first, nulls, whole) or not (whole or _are_decimals(cells, texts, nulls)):
         return None
     numbers = texts.cast(_KINDS[kind or Kind.DOUBLE][0])
-    return None if is_doubtful(numbers) else numbers
+    return numbers if whole or _are_finite(cells, numbers) else None
 
 
 def _are_null(cells: _Cells, nulls: npt.NDArray[np.bool_]) -> bool:
@@ -229,6 +237,13 @@ def _are_decimals(cells: _Cells, texts: pa.Array, nulls: npt.NDArray[np.bool_]) 
         return False
     written = b"" if texts.null_count == len(texts) else texts.buffers()[2].to_pybytes()
     return not any(power in written and b"." + power in written for power in (b"e", b"E"))
+
+
+def _are_finite(cells: _Cells, numbers: pa.Array) -> bool:
+    """Whether each is the right double: none is beyond DOUBLE, nor -0, which is the integer 0 and no negative zero."""
+    values = numbers.to_numpy(zero_copy_only=False)
+    zeros = (values == 0) & np.signbit(values)
+    return not (np.isinf(values).any() or (zeros.any() and (cells.ends - cells.begins)[zeros].min() == len("-0")))
 
 
 def _is_digit(array: Bytes) -> npt.NDArray[np.bool_]:
