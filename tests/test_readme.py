@@ -1,0 +1,56 @@
+"""The README keeps its word: its Python prints what stands there, its SQL compiles, its links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from qanat.sql import compile_script
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+
+def block(language: str) -> tuple[str, str]:
+    """The first block of a language, and the one after it."""
+    place = next(i for i, (found, _) in enumerate(BLOCKS) if found == language)
+    return BLOCKS[place][1], BLOCKS[place + 1][1]
+
+
+def test_the_python_prints_what_stands_below_it() -> None:
+    code, shown = block("python")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "README.md", "exec"), {})
+    assert said.getvalue() == shown
+
+
+def test_the_sql_compiles_into_one_pipeline() -> None:
+    sql, _ = block("sql")
+    program = compile_script(sql)
+    assert [pipeline.name for pipeline in program.pipelines] == ["climate"]
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / target).exists()
+
+
+def test_quoted_rates_are_those_of_the_committed_measurement() -> None:
+    """`make bench` writes bench/results/latest.json; readme.json beside it is the one that the README quotes."""
+    results = json.loads((ROOT / "bench/results/readme.json").read_text())
+    row = r"^\| (qanat|flink|flink-warm|pathway|bytewax) \| ([\d,]+)[^|]*\|[^|]*\| ([\d,]+)"
+    rows = re.findall(row, README, re.MULTILINE)
+    measured = {
+        (each["engine"], each["query"]): round(each["rows_per_second"]) for each in results["windows"]["results"]
+    }
+    assert len(rows) == 5
+    for engine, tumble, hop in rows:
+        for query, quoted in (("tumble", tumble), ("hop", hop)):
+            assert int(quoted.replace(",", "")) == pytest.approx(measured[engine, query], rel=0.01)
