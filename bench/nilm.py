@@ -34,7 +34,7 @@ class Fleet:
     seed: int = 1
 
 
-#: What the issue asks for.
+#: The targets.
 WHOLE = Fleet()
 
 
@@ -203,7 +203,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def wanted(outcome: Outcome) -> list[dict[str, Any]]:
-    """What the issue asks for an hour of 4,000 households, and what was found."""
+    """The targets for an hour of 4,000 households, and what was found."""
     report = outcome.report or {}
     fusable, fused = report.get("fusable_seconds"), report.get("fused_seconds")
     share = 100.0 * fused / fusable if fusable and fused is not None else None

@@ -19,7 +19,7 @@ from bench.oracle import HOP, TUMBLE, Query, Verdict, expected, judge, late_rows
 from bench.process import CommandError
 from bench.work import empty_folder
 
-#: From the issue that ordered this bench.
+#: The targets.
 WANTED_TIMES_FLINK = 5.0
 WANTED_PEAK_MB = 1_000
 
@@ -113,7 +113,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def wanted(report: Report) -> list[dict[str, Any]]:
-    """What the issue asks for, and what was found; `found` None where it could not be measured."""
+    """The targets, and what was found; `found` None where it could not be measured."""
     rows = []
     for query in (TUMBLE, HOP):
         own, flink = report.of("qanat", query.name), report.of("flink", query.name)
