@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from qanat.errors import ConfigError
+from qanat.errors import ConfigError, LogError
 from qanat.log import open_log
 from qanat.log.base import Append, Log, Transaction
 from qanat.model.arrow import schema_of
@@ -348,3 +348,17 @@ def test_how_far_a_run_is_through_its_files(tmp_path: Path, log: Log) -> None:
     engine = Engine(program, log)
     engine.run()
     assert engine.status()[0].fraction == 1.0
+
+
+def test_a_second_engine_on_the_same_pipeline_cannot_write(log: Log) -> None:
+    program = compile_script(STREAM + TOTALS)
+    runners = [Engine(program, log, EngineOptions(live=True)).open(program.pipelines[0]) for _ in range(2)]
+    append(log, rows(["a", "a"], [1.0, 2.0], [1, 20]))
+    runners[0].step()
+    runners[0].flush()
+    runners[1].step()
+    with pytest.raises(LogError):
+        runners[1].flush()
+    for runner in runners:
+        runner.close()
+    assert len(log_rows(log, "totals")) == 1

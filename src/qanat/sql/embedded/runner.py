@@ -271,7 +271,7 @@ class Runner:
             positions[f"{name}@snapshot"] = places
         elif not self._committed and places:
             positions[f"{name}@snapshot"] = dict.fromkeys(places, 0)
-        expect = {name: dict(self._committed)}
+        expect = {name: {**dict.fromkeys(places, 0), **self._committed}}
         self._committed = places
         self._pending.append(self._writer.submit(self._write, gathered, positions, expect, state, commit))
         while len(self._pending) > _IN_FLIGHT:
