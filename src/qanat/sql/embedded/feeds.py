@@ -42,11 +42,6 @@ class Source(Protocol):
     A bounded source ends its iterator; a live one yields None when there is nothing now.
     """
 
-    @property
-    def live(self) -> bool:
-        """Whether rows may still come after None."""
-        ...
-
     def blocks(self, token: Token | None) -> Iterator[Block | None]:
         """Blocks from `token` (None: the beginning)."""
         ...

@@ -19,6 +19,7 @@ from qanat.clock import MIN_TIME, now_ms
 from qanat.errors import BackpressureError
 from qanat.log.base import Append, Log, Place, Transaction
 from qanat.sql.embedded.connectors.sinks import Sink
+from qanat.sql.embedded.connectors.streams import offset_of
 from qanat.sql.embedded.feeds import Feed, Preparer, Source
 from qanat.sql.embedded.merge import Merged, Merger
 from qanat.sql.embedded.operators import Flow
@@ -291,8 +292,7 @@ class Runner:
         found = {}
         for given, feed in zip(self._inputs, self._feeds, strict=True):
             if given.place is not None:
-                token = feed.position()["token"]
-                found[given.place] = 0 if token is None else int(token["offset"]) + int(token.get("skip", 0))
+                found[given.place] = offset_of(feed.position()["token"])
         return found
 
     def fraction(self) -> float | None:

@@ -44,11 +44,6 @@ class FileSource:
         self._decode_rest = _decoder(table, columns, begun=True)
         self._path = Path(table.options["path"].removeprefix("file://"))
 
-    @property
-    def live(self) -> bool:
-        """It ends."""
-        return False
-
     def fraction(self, token: Token | None) -> float | None:
         """How much of all bytes lies before the token (0-1); None where bytes do not tell (gzip, Parquet)."""
         sizes = self._sizes

@@ -17,11 +17,6 @@ class LogSource:
     def __init__(self, log: Log, place: Place, rows: int, finished: Callable[[], bool] | None = None) -> None:
         self._log, self._place, self._rows, self._finished = log, place, rows, finished
 
-    @property
-    def live(self) -> bool:
-        """Whether it never ends."""
-        return self._finished is None
-
     def blocks(self, token: Token | None) -> Iterator[Block | None]:
         """Chunks of the log from the token's offset on."""
         offset = offset_of(token)
@@ -42,11 +37,6 @@ class TableSource:
 
     def __init__(self, table: pa.Table, rows: int) -> None:
         self._frame, self._rows = frame_of(table), rows
-
-    @property
-    def live(self) -> bool:
-        """It ends."""
-        return False
 
     def blocks(self, token: Token | None) -> Iterator[Block | None]:
         """Slices of the table."""
