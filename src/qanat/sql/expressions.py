@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from qanat.model.functions import UserFunction
 from qanat.model.types import Type
 
 
@@ -28,11 +29,13 @@ class Literal:
 @dataclass(frozen=True, slots=True)
 class Call:
     """A scalar function or operator. `function` is a name of `functions.FUNCTIONS` (upper case; operators as `+`, `=`,
-    `AND`, `CASE`, `FIELD`, `ELEMENT`, ...)."""
+    `AND`, `CASE`, `FIELD`, `ELEMENT`, ...). `user`: the user's scalar function that this calls (then `function` is its
+    name)."""
 
     function: str
     args: tuple[Expression, ...]
     type: Type
+    user: UserFunction | None = None
 
 
 @dataclass(frozen=True, slots=True)

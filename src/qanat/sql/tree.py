@@ -7,14 +7,13 @@ from dataclasses import replace
 
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal
 from qanat.sql.plan import (
-    Filter,
     IntervalJoin,
+    LookupJoin,
     Node,
-    Project,
+    RegularJoin,
     Scan,
+    TemporalJoin,
     Union,
-    WindowAggregate,
-    WindowAssign,
     WindowJoin,
 )
 
@@ -26,9 +25,11 @@ def inputs_of(node: Node) -> tuple[Node, ...]:
             return ()
         case Union():
             return node.inputs
-        case IntervalJoin() | WindowJoin():
+        case IntervalJoin() | WindowJoin() | RegularJoin() | TemporalJoin():
             return (node.left, node.right)
-        case Project() | Filter() | WindowAssign() | WindowAggregate():
+        case LookupJoin():
+            return (node.left,)
+        case _:
             return (node.input,)
 
 
@@ -39,9 +40,11 @@ def map_inputs(node: Node, change: Callable[[Node], Node]) -> Node:
             return node
         case Union():
             return replace(node, inputs=tuple(change(one) for one in node.inputs))
-        case IntervalJoin() | WindowJoin():
+        case IntervalJoin() | WindowJoin() | RegularJoin() | TemporalJoin():
             return replace(node, left=change(node.left), right=change(node.right))
-        case Project() | Filter() | WindowAssign() | WindowAggregate():
+        case LookupJoin():
+            return replace(node, left=change(node.left))
+        case _:
             return replace(node, input=change(node.input))
 
 

@@ -21,7 +21,11 @@ from qanat.sql.plan import Schema
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
+Kinds = npt.NDArray[np.int8]
 State = dict[str, Any]
+
+#: Kinds of rows of a changelog, numbered as Flink's RowKind.
+INSERT, UPDATE_BEFORE, UPDATE_AFTER, DELETE = (np.int8(one) for one in range(4))
 
 #: Watermarks are clipped to this range before arithmetic, so that no sum of them and a duration overflows.
 _FAR = np.int64(2**61)
@@ -34,12 +38,14 @@ class Batch:
     """Rows of one operator for one micro-batch of n events.
 
     `seq`: int64, one per row, non-decreasing, 0 <= seq < n: the event that made the row. `track`: int64, n + 1,
-    non-decreasing: the watermark before event i.
+    non-decreasing: the watermark before event i. `kinds`: int8, one per row: INSERT, UPDATE_BEFORE, UPDATE_AFTER or
+    DELETE; None: all are inserts. An UPDATE_BEFORE stands right before its UPDATE_AFTER, with the same seq.
     """
 
     frame: pl.DataFrame
     seq: Ints
     track: Ints
+    kinds: Kinds | None = None
 
     @property
     def before(self) -> Ints:
@@ -55,7 +61,13 @@ class Batch:
         """The rows where `keep` holds."""
         if bool(keep.all()):
             return self
-        return Batch(self.frame.filter(pl.Series(keep)), self.seq[keep], self.track)
+        kinds = None if self.kinds is None else self.kinds[keep]
+        return Batch(self.frame.filter(pl.Series(keep)), self.seq[keep], self.track, kinds)
+
+    @property
+    def all_kinds(self) -> Kinds:
+        """One kind per row."""
+        return np.zeros(len(self.seq), dtype=np.int8) if self.kinds is None else self.kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +94,12 @@ class Counters:
 
 @dataclass(slots=True)
 class Context:
-    """What operators of one pipeline share: counters, and the late rows of the micro-batch at hand."""
+    """What operators of one pipeline share: counters, the late rows of the micro-batch at hand, and `arrived`: for each
+    event of it the arrival time (ms, never falling; 0 where unknown), by which a TTL counts."""
 
     counters: Counters = field(default_factory=Counters)
     late: list[LateRows] = field(default_factory=list)
+    arrived: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def reject(self, operator: str, batch: Batch, late: npt.NDArray[np.bool_], time: Ints, reason: str) -> None:
         """Send the rows where `late` holds to the late side stream."""
@@ -170,6 +184,8 @@ def no_rows() -> Ints:
 
 
 __all__ = [
+    "DELETE",
+    "INSERT",
     "MAX_TIME",
     "MIN_TIME",
     "NULL_TIME",
@@ -178,8 +194,11 @@ __all__ = [
     "Context",
     "Counters",
     "Ints",
+    "Kinds",
     "LateRows",
     "State",
+    "UPDATE_AFTER",
+    "UPDATE_BEFORE",
     "advance",
     "empty_column",
     "empty_frame",

@@ -158,7 +158,7 @@ class Runner:
             if merged is None:
                 time.sleep(0.001)
                 continue
-            self._flow.process(merged.batches)
+            self._flow.process(merged.batches, merged.arrived)
             self._flow.context.late.clear()
             events -= merged.events
         for feed in self._feeds:
@@ -204,7 +204,7 @@ class Runner:
         gathered = self._gathered
         if not gathered.changed:
             gathered.since, gathered.changed = time.monotonic(), True
-        result = self._flow.process(merged.batches)
+        result = self._flow.process(merged.batches, merged.arrived)
         gathered.rows_in += merged.rows
         if result.frame.height:
             gathered.frames.append(result.frame)

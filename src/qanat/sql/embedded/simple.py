@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
 from qanat.sql.embedded.flow import Batch, State, empty_frame, instants, timestamps
 from qanat.sql.embedded.kernels import to_polars
 from qanat.sql.embedded.panes import expand, panes_of
-from qanat.sql.plan import Filter, Project, Session, Union, WindowAssign
+from qanat.sql.plan import Expand, Filter, Project, Session, Union, WindowAssign
 
 
 class Stateless:
@@ -20,6 +22,15 @@ class Stateless:
 
     def restore(self, state: State) -> None:
         """Nothing to take."""
+
+    def held(self) -> int:
+        """Nothing."""
+        return 0
+
+    def largest(self, count: int) -> list[tuple[str, int]]:
+        """Nothing."""
+        del count
+        return []
 
 
 class ProjectOperator(Stateless):
@@ -37,7 +48,7 @@ class ProjectOperator(Stateless):
         if not batch.frame.height:
             return Batch(self._empty, batch.seq, batch.track)
         frame = batch.frame.with_columns(self._expressions).select(self._names)
-        return Batch(frame, batch.seq, batch.track)
+        return replace(batch, frame=frame)
 
 
 class FilterOperator(Stateless):
@@ -70,10 +81,12 @@ class UnionOperator(Stateless):
             return Batch(self._empty, batches[0].seq[:0], track)
         frames = [batch.frame.rename(dict(zip(batch.frame.columns, self._names, strict=True))) for batch in filled]
         if len(filled) == 1:
-            return Batch(frames[0], filled[0].seq, track)
+            return Batch(frames[0], filled[0].seq, track, filled[0].kinds)
         seq = np.concatenate([batch.seq for batch in filled])
         order = np.argsort(seq, kind="stable")
-        return Batch(pl.concat(frames)[order], seq[order], track)
+        kinds = np.concatenate([batch.all_kinds for batch in filled])[order]
+        insert_only = all(batch.kinds is None for batch in filled)
+        return Batch(pl.concat(frames)[order], seq[order], track, None if insert_only else kinds)
 
 
 class WindowAssignOperator(Stateless):
@@ -97,4 +110,29 @@ class WindowAssignOperator(Stateless):
         start, end = self._panes.start(windows), self._panes.end(windows)
         times = zip(self._fields, (start, end, end - 1), strict=True)
         columns = [timestamps(values, field.type).alias(field.name) for field, values in times]
-        return Batch(batch.frame[index].with_columns(columns), batch.seq[index], batch.track)
+        kinds = None if batch.kinds is None else batch.kinds[index]
+        return Batch(batch.frame[index].with_columns(columns), batch.seq[index], batch.track, kinds)
+
+
+class ExpandOperator(Stateless):
+    """GROUPING SETS: each row once per set."""
+
+    def __init__(self, node: Expand) -> None:
+        self._node = node
+        self._empty = empty_frame(node.schema)
+
+    def process(self, batches: tuple[Batch, ...]) -> Batch:
+        """Repeat the rows; a key that is not in the set is NULL."""
+        (batch,) = batches
+        if not batch.frame.height:
+            return Batch(self._empty, batch.seq, batch.track)
+        sets = len(self._node.sets)
+        frames = []
+        for number, kept in enumerate(self._node.sets):
+            gone = [pl.lit(None).cast(batch.frame[key].dtype).alias(key) for key in self._node.keys if key not in kept]
+            mark = pl.lit(number, dtype=pl.Int64).alias(self._node.id)
+            frames.append(batch.frame.with_columns([*gone, mark]))
+        # row by row, and within a row set by set
+        order = np.arange(sets * batch.frame.height).reshape(sets, -1).T.ravel()
+        kinds = None if batch.kinds is None else np.repeat(batch.kinds, sets)
+        return Batch(pl.concat(frames)[order], np.repeat(batch.seq, sets), batch.track, kinds)
