@@ -6,6 +6,7 @@ Event times, arrival times and watermarks are integers: milliseconds since 1970-
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
 #: A watermark before anything was seen.
 MIN_TIME = -(2**63) + 1
@@ -16,3 +17,30 @@ MAX_TIME = 2**63 - 1
 def now_ms() -> int:
     """The wall clock, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+class Clock(Protocol):
+    """The clocks that a runtime reads; tests hand over one that stands still until they move it."""
+
+    def now_ms(self) -> int:
+        """The wall clock, in milliseconds since the epoch: what is written down as time of arrival."""
+        ...
+
+    def seconds(self) -> float:
+        """A clock that never goes back, in seconds from anywhere: what intervals and timeouts are measured by."""
+        ...
+
+
+class SystemClock:
+    """The clocks of the operating system."""
+
+    def now_ms(self) -> int:
+        """See `Clock`."""
+        return now_ms()
+
+    def seconds(self) -> float:
+        """See `Clock`."""
+        return time.monotonic()
+
+
+SYSTEM = SystemClock()

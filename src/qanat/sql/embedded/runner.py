@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from qanat.clock import MIN_TIME, now_ms
+from qanat.clock import MIN_TIME, SYSTEM, Clock
 from qanat.errors import BackpressureError
 from qanat.log.base import Append, Log, Place, Transaction
 from qanat.sql.embedded.connectors.sinks import Sink
@@ -45,6 +45,7 @@ class EngineOptions:
     commit_interval_ms: int = 1_000
     interval_ms: int = 10
     snapshot_interval_ms: int = 5_000
+    clock: Clock = SYSTEM
 
 
 @dataclass(slots=True)
@@ -117,8 +118,8 @@ class Runner:
         self._gathered = _Gathered()
         self._pending: list[Future[None]] = []
         self._committed: dict[Place, int] = {}
-        self._last_snapshot = time.monotonic()
-        self._heard = [time.monotonic()] * len(self._feeds)
+        self._last_snapshot = self._options.clock.seconds()
+        self._heard = [self._options.clock.seconds()] * len(self._feeds)
 
     def _feed(self, given: Input, preparer: Preparer) -> Feed:
         return Feed(given.scan, preparer, given.source, given.name, by_clock=not self._options.live)
@@ -197,13 +198,13 @@ class Runner:
         merged = self._merger.take(limit, horizon)
         for i, feed in enumerate(self._feeds):
             if feed.consumed > consumed[i]:
-                self._heard[i] = time.monotonic()
+                self._heard[i] = self._options.clock.seconds()
         return merged
 
     def _process(self, merged: Merged) -> None:
         gathered = self._gathered
         if not gathered.changed:
-            gathered.since, gathered.changed = time.monotonic(), True
+            gathered.since, gathered.changed = self._options.clock.seconds(), True
         result = self._flow.process(merged.batches, merged.arrived)
         gathered.rows_in += merged.rows
         if result.frame.height:
@@ -218,25 +219,32 @@ class Runner:
     def _side_outputs(self) -> None:
         context = self._flow.context
         name = self.pipeline.name
-        self._gathered.late += [late_rows(name, late, now_ms()) for late in context.late]
+        self._gathered.late += [late_rows(name, late, self._options.clock.now_ms()) for late in context.late]
         context.late.clear()
         for feed in self._feeds:
             if feed.bad:
-                self._gathered.dead.append(dead_rows(feed.name, feed.bad, now_ms()))
+                self._gathered.dead.append(dead_rows(feed.name, feed.bad, self._options.clock.now_ms()))
                 self.progress.dead_letters += len(feed.bad)
                 feed.bad = []
 
     def _idle(self) -> bool:
-        """Leave out partitions that were silent for their idle timeout. Such a decision is never replayed: it is
-        committed with a snapshot."""
-        now = time.monotonic()
-        changed: set[int] = set()
-        for i, feed in enumerate(self._feeds):
-            waited = (now - self._heard[i]) * 1000
-            if feed.idle_ms is not None and not feed.idle and not feed.finished and waited >= feed.idle_ms:
-                feed.idle = True
-                changed.add(feed.scan)
-        if not changed or not self._options.live:
+        """Leave out partitions that were silent for their idle timeout."""
+        now = self._options.clock.seconds()
+        silent = []
+        for feed, heard in zip(self._feeds, self._heard, strict=True):
+            if feed.idle_ms is not None and not feed.idle and (now - heard) * 1000 >= feed.idle_ms:
+                silent.append(feed.name)
+        return self.leave_out(silent)
+
+    def leave_out(self, names: Collection[str]) -> bool:
+        """Let the watermark go on without these feeds until they bring a row. Whether that changed anything.
+
+        Such a decision is never replayed: it is committed with a snapshot.
+        """
+        found = [feed for feed in self._feeds if feed.name in names and not feed.idle and not feed.finished]
+        for feed in found:
+            feed.idle = True
+        if not found or not self._options.live:
             return False
         batches = {number: self._merger.idle(number) for number in range(len(self._flow.scans))}
         self._process(Merged(batches, 1, 0, np.zeros(1, dtype=np.int64)))
@@ -251,7 +259,7 @@ class Runner:
             return False
         if isinstance(self._sink, StreamOutput) or self.finished:
             return True
-        waited = (time.monotonic() - gathered.since) * 1000
+        waited = (self._options.clock.seconds() - gathered.since) * 1000
         return waited >= self._options.commit_interval_ms or (not worked and self._options.live)
 
     def _commit(self) -> None:
@@ -266,8 +274,8 @@ class Runner:
         positions = {name: places}
         state: dict[str, bytes | None] = {}
         commit: dict[str, object] = {"feeds": feeds, "sink": None, "progress": self._counts()}
-        if time.monotonic() - self._last_snapshot >= self._options.snapshot_interval_ms / 1000:
-            self._last_snapshot = time.monotonic()
+        if self._options.clock.seconds() - self._last_snapshot >= self._options.snapshot_interval_ms / 1000:
+            self._last_snapshot = self._options.clock.seconds()
             state[f"snapshot/{name}"] = self._snapshot(feeds)
             positions[f"{name}@snapshot"] = places
         elif not self._committed and places:
@@ -324,7 +332,7 @@ class Runner:
     ) -> None:
         appends = [*gathered.late, *gathered.dead]
         if isinstance(self._sink, StreamOutput):
-            appends = [*self._sink.appends(gathered.frames, now_ms()), *appends]
+            appends = [*self._sink.appends(gathered.frames, self._options.clock.now_ms()), *appends]
         else:
             for frame in gathered.frames:
                 self._sink.write(frame)
