@@ -11,6 +11,8 @@
     │   ├── LogFullError       the disk or the size limit is reached
     │   └── LogCorruptError    the file is damaged; says what to do
     ├── BackpressureError      not now; carries `retry_after` in seconds
+    ├── ChangedPipelineError   a pipeline was changed; its state belongs to what it was
+    ├── StateLimitError        a pipeline holds more state than it may
     ├── AuthError              unknown user, wrong password, or not allowed
     └── ProtocolError          the peer broke the protocol
 
@@ -127,3 +129,15 @@ class ProtocolError(QanatError):
     def __init__(self, message: str, *, reason_code: int | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.reason_code = reason_code
+
+
+class ChangedPipelineError(QanatError):
+    """The declared pipeline is not the one that the stored state belongs to."""
+
+    exit_code = 8
+
+
+class StateLimitError(QanatError):
+    """A pipeline holds more state than it may; names the operator and its largest keys."""
+
+    exit_code = 9

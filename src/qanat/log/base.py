@@ -5,7 +5,7 @@ Drivers are named by URL in `open_log` (`qanat.log`): `sqlite:///path/to/file`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -62,13 +62,15 @@ class Transaction:
 
     `positions`: consumer -> place -> next offset to read. `state`: key -> bytes; None deletes the key.
     `expect`: consumer -> place -> offset that must be stored now (fencing: a second engine that runs the same pipeline
-    fails instead of writing twice).
+    fails instead of writing twice). `forget`: consumers whose stored positions are dropped before `positions` are set;
+    they no longer hold back retention.
     """
 
     appends: Sequence[Append] = ()
     positions: Mapping[str, Mapping[Place, int]] = field(default_factory=dict)
     state: Mapping[str, bytes | None] = field(default_factory=dict)
     expect: Mapping[str, Mapping[Place, int]] = field(default_factory=dict)
+    forget: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +148,31 @@ class Maintained(Protocol):
     def maintain(self, now_ms: int) -> Mapping[str, int]:
         """Delete by age and size, compact by key; returns rows deleted per stream. Never deletes rows that a
         consumer with a stored position on that stream has not read."""
+        ...
+
+
+class Listed(Protocol):
+    """Logs that can say who reads them and where event times lie."""
+
+    def consumers(self) -> list[str]:
+        """Everybody who has stored positions, by name."""
+        ...
+
+    def offset_at(self, place: Place, time_ms: int) -> int:
+        """An offset before which no row of the partition has an event time of `time_ms` or later, as far to the end as
+        the log knows: an append whose event times are unknown may hold any."""
+        ...
+
+
+class Replaceable(Protocol):
+    """Logs that can swap all rows of a stream for others in one transaction."""
+
+    def replace(self, stream: str, rows: Iterable[Append], then: Callable[[Mapping[int, int]], Transaction]) -> Receipt:
+        """Store `rows` in place of all that `stream` holds, and with them the transaction that `then` makes of the new
+        ends per partition once all rows are taken.
+
+        Offsets go on: the first new row gets the offset after the last old one. Readers see the old rows until the
+        commit, and all the new ones after it. Whatever `rows` or `then` raise, or a crash, leaves the old version.
+        `rows` may read this log and must not write it. Other transactions wait meanwhile.
+        """
         ...

@@ -48,6 +48,7 @@ GROW_PARTITION = """
 UPDATE partitions SET rows = rows + ?, bytes = bytes + ?, end_offset = ?,
     max_time = max(coalesce(max_time, ?), coalesce(?, max_time)) WHERE stream = ? AND partition = ?"""
 SET_POSITION = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)"
+DROP_POSITIONS = "DELETE FROM positions WHERE consumer = ?"
 SET_STATE = "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 DELETE_STATE = "DELETE FROM state WHERE key = ?"
 
@@ -81,6 +82,13 @@ SHRINK_PARTITION = """
 UPDATE partitions SET rows = rows - ?, bytes = bytes - ?, start_offset = coalesce(?, end_offset)
 WHERE stream = ? AND partition = ?"""
 READ_BATCH = "SELECT partition, seq, base_offset, span, at, version, kept, data FROM batches WHERE seq = ?"
+OFFSET_AT = """
+SELECT coalesce(
+    (SELECT min(base_offset) FROM batches WHERE stream = ?1 AND partition = ?2 AND coalesce(max_time, ?3) >= ?3),
+    (SELECT end_offset FROM partitions WHERE stream = ?1 AND partition = ?2))"""
+EMPTY_STREAM = "DELETE FROM batches WHERE stream = ?"
+EMPTY_PARTITIONS = """
+UPDATE partitions SET rows = 0, bytes = 0, start_offset = end_offset, max_time = NULL WHERE stream = ?"""
 READ_SIZE = "SELECT sum(bytes) FROM partitions WHERE stream = ?"
 
 

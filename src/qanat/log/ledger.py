@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qanat.errors import LogError
-from qanat.log.admission import Entry, Request
+from qanat.log.admission import Entry, Known, Request
 from qanat.log.base import Place, Receipt
 
 
@@ -25,6 +25,8 @@ class Ledger:
     def accept(self, draft: Draft) -> None:
         """Take over what is durable now."""
         self.ends.update(draft.ends)
+        for consumer in draft.forgotten:
+            self.positions.pop(consumer, None)
         for (consumer, place), offset in draft.positions.items():
             self.positions.setdefault(consumer, {})[place] = offset
         self.seq = draft.seq
@@ -44,6 +46,8 @@ class Draft:
         self.seq = ledger.seq
         self.ends: dict[Place, int] = {}
         self.positions: dict[tuple[str, Place], int] = {}
+        #: Consumers whose positions in the ledger no longer count.
+        self.forgotten: set[str] = set()
         self.state: dict[str, bytes | None] = {}
         #: What is to be stored: entry, seq, offset.
         self.appends: list[tuple[Entry, int, int]] = []
@@ -54,6 +58,8 @@ class Draft:
         for consumer, expected in transaction.expect.items():
             self._check(consumer, expected)
         offsets = tuple(self._append(entry) for entry in request.entries)
+        for consumer in transaction.forget:
+            self._forget(consumer)
         for consumer, moved in transaction.positions.items():
             for place, offset in moved.items():
                 self.positions[consumer, place] = offset
@@ -61,7 +67,7 @@ class Draft:
         return Receipt(offsets, self.seq)
 
     def _check(self, consumer: str, expected: Mapping[Place, int]) -> None:
-        stored = self._ledger.positions.get(consumer, {})
+        stored = {} if consumer in self.forgotten else self._ledger.positions.get(consumer, {})
         for place, offset in expected.items():
             found = self.positions.get((consumer, place), stored.get(place, 0))
             if found != offset:
@@ -69,6 +75,11 @@ class Draft:
                     f"{consumer} expected position {offset} on {place[0]}/{place[1]}, but {found} is stored",
                     hint="another process runs the same pipeline; stop one of them",
                 )
+
+    def _forget(self, consumer: str) -> None:
+        self.forgotten.add(consumer)
+        for held in [held for held in self.positions if held[0] == consumer]:
+            del self.positions[held]
 
     def _append(self, entry: Entry) -> int:
         place = entry.place
@@ -80,3 +91,10 @@ class Draft:
             self.ends[place] = offset + entry.count
             self.appends.append((entry, self.seq, offset))
         return offset
+
+
+def ends_after(known: Known, ledger: Ledger, draft: Draft) -> dict[int, int]:
+    """The end of every partition of a stream once the draft is stored."""
+    name = known.stream.name
+    places = [(name, partition) for partition in range(known.stream.partitions)]
+    return {place[1]: draft.ends.get(place, ledger.ends.get(place, 0)) for place in places}

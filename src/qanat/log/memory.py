@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from threading import RLock
@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from qanat.errors import LogError
 from qanat.log.admission import Known, Request, check_partition, find_stream, prepare
-from qanat.log.base import Chunk, Log, Place, Receipt, StreamStatus, Transaction
+from qanat.log.base import Append, Chunk, Log, Place, Receipt, StreamStatus, Transaction
 from qanat.log.chunks import Stored, decode_rows, take_chunks
 from qanat.log.declarations import evolve
-from qanat.log.ledger import Draft, Ledger
+from qanat.log.ledger import Draft, Ledger, ends_after
 from qanat.log.retention import Held, doomed, superseded
 from qanat.log.watchers import Watchers
 from qanat.model.streams import Stream
@@ -74,6 +74,10 @@ class MemoryLog:
     def _store(self, request: Request) -> Receipt:
         draft = Draft(self._ledger)
         receipt = draft.admit(request)
+        self._keep(draft)
+        return receipt
+
+    def _keep(self, draft: Draft) -> None:
         for entry, seq, offset in draft.appends:
             rows = decode_rows(entry.data, entry.known.schema)
             stored = Stored(entry.place, seq, offset, entry.count, entry.append.at, None, rows)
@@ -87,7 +91,28 @@ class MemoryLog:
             else:
                 self._state[key] = bytes(value)
         self._ledger.accept(draft)
-        return receipt
+
+    def replace(self, stream: str, rows: Iterable[Append], then: Callable[[Mapping[int, int]], Transaction]) -> Receipt:
+        """See `Replaceable`."""
+        with self._lock:
+            self._check_open()
+            known = find_stream(self._streams, stream)
+            draft = Draft(self._ledger)
+            offsets: list[int] = []
+            for append in rows:
+                if append.stream != stream:
+                    raise LogError(f"rows for {append.stream} cannot replace those of {stream}")
+                offsets += draft.admit(prepare(Transaction([append]), self._find)).offsets
+            receipt = draft.admit(prepare(then(ends_after(known, self._ledger, draft)), self._find))
+            for partition in range(known.stream.partitions):
+                self._batches[stream, partition] = []
+            self._times.pop(stream, None)
+            self._keep(draft)
+        self._watchers.call()
+        return Receipt((*offsets, *receipt.offsets), draft.seq)
+
+    def _find(self, name: str) -> Known:
+        return find_stream(self._streams, name)
 
     def read(self, place: Place, offset: int, max_rows: int) -> list[Chunk]:
         """See `Log`."""
@@ -157,6 +182,19 @@ class MemoryLog:
         with self._lock:
             self._check_open()
             return dict(self._ledger.positions.get(consumer, {}))
+
+    def consumers(self) -> list[str]:
+        """See `Listed`."""
+        with self._lock:
+            self._check_open()
+            return sorted(self._ledger.positions)
+
+    def offset_at(self, place: Place, time_ms: int) -> int:
+        """See `Listed`: no index of times is kept here, so any row may have any."""
+        del time_ms
+        with self._lock:
+            self._check_open()
+            return self._start(place)
 
     def state(self, key: str) -> bytes | None:
         """See `Log`."""

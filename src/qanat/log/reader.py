@@ -147,6 +147,12 @@ class Reader:
                 found.setdefault(consumer, {})[stream, partition] = offset
         return found
 
+    def offset_at(self, known: Known, partition: int, time_ms: int) -> int:
+        """`Listed.offset_at`."""
+        with self.connection() as connection:
+            (offset,) = connection.execute(layout.OFFSET_AT, (known.number, partition, time_ms)).fetchone()
+        return int(offset)
+
     def ends(self) -> dict[Place, int]:
         """The next offset of every partition."""
         return {(name, n): end for name, found in self.status().items() for n, end in found.ends.items()}

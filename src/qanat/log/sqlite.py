@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,15 +11,16 @@ from threading import Lock
 from qanat.errors import LogError
 from qanat.log import layout
 from qanat.log.admission import Known, check_partition, find_stream, prepare
-from qanat.log.base import Chunk, Log, Place, Receipt, StreamStatus, Transaction
+from qanat.log.base import Append, Chunk, Log, Place, Receipt, StreamStatus, Transaction
 from qanat.log.cache import TailCache
 from qanat.log.chunks import take_chunks
 from qanat.log.declarations import evolve
 from qanat.log.keeper import Keeper
 from qanat.log.layout import Settings
-from qanat.log.ledger import Ledger
+from qanat.log.ledger import Draft, Ledger
 from qanat.log.lock import FileLock
 from qanat.log.reader import Reader
+from qanat.log.replacement import Replacement
 from qanat.log.watchers import Poller, Watchers
 from qanat.log.writer import Writer
 from qanat.model.streams import Stream
@@ -84,6 +85,14 @@ class SqliteReader:
     def state(self, key: str) -> bytes | None:
         """See `Log`."""
         return self._reader.state(key)
+
+    def consumers(self) -> list[str]:
+        """See `Listed`."""
+        return sorted(self._reader.all_positions())
+
+    def offset_at(self, place: Place, time_ms: int) -> int:
+        """See `Listed`."""
+        return self._reader.offset_at(self._known(place), place[1], time_ms)
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Commits of the writing process are noticed by looking, 20 times a second."""
@@ -171,6 +180,27 @@ class SqliteLog:
     def state(self, key: str) -> bytes | None:
         """See `Log`."""
         return self._reader.state(key)
+
+    def consumers(self) -> list[str]:
+        """See `Listed`."""
+        return sorted(self._reader.all_positions())
+
+    def offset_at(self, place: Place, time_ms: int) -> int:
+        """See `Listed`."""
+        return self._reader.offset_at(find_stream(self._streams, place[0]), place[1], time_ms)
+
+    def replace(self, stream: str, rows: Iterable[Append], then: Callable[[Mapping[int, int]], Transaction]) -> Receipt:
+        """See `Replaceable`."""
+        self._check_open()
+        known = find_stream(self._streams, stream)
+        job = Replacement(self._writer.ledger, known, rows, then, lambda name: find_stream(self._streams, name))
+
+        def accept(found: tuple[Draft, Receipt]) -> None:
+            self._writer.ledger.accept(found[0])
+            for partition in range(known.stream.partitions):
+                self._cache.drop((stream, partition))
+
+        return self._writer.call(job, accept)[1]
 
     def maintain(self, now_ms: int) -> Mapping[str, int]:
         """See `Maintained`."""

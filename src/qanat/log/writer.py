@@ -228,12 +228,8 @@ class Writer:
         """Make the draft durable, then visible: what fails leaves cache and ledger as they were."""
         began = perf_counter()
         with layout.transaction(self._connection):
-            run = self._connection.executemany
-            run(layout.INSERT_BATCH, (_batch_row(*append) for append in draft.appends))
-            run(layout.GROW_PARTITION, _growth(draft))
-            run(layout.SET_POSITION, ((who, *place, to) for (who, place), to in draft.positions.items()))
-            run(layout.SET_STATE, ((key, value) for key, value in draft.state.items() if value is not None))
-            run(layout.DELETE_STATE, ((key,) for key, value in draft.state.items() if value is None))
+            write_rows(self._connection, draft)
+            write_rest(self._connection, draft)
         size = sum(entry.data.size for entry, _, _ in draft.appends)
         size += sum(len(value) for value in draft.state.values() if value is not None)
         self._wal_estimate += size + _PAGES_PER_COMMIT * self._settings.page_size
@@ -250,6 +246,21 @@ class Writer:
             if pages * self._settings.page_size > 4 * self._settings.wal_bytes:  # readers never let go of it: wait
                 self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
             self._wal_estimate = 0 if pages == moved else self._settings.wal_bytes // 2
+
+
+def write_rows(connection: sqlite3.Connection, draft: Draft) -> None:
+    """The appends of a draft, within a transaction."""
+    connection.executemany(layout.INSERT_BATCH, (_batch_row(*append) for append in draft.appends))
+    connection.executemany(layout.GROW_PARTITION, _growth(draft))
+
+
+def write_rest(connection: sqlite3.Connection, draft: Draft) -> None:
+    """Positions and state of a draft, within a transaction."""
+    run = connection.executemany
+    run(layout.DROP_POSITIONS, ((consumer,) for consumer in draft.forgotten))
+    run(layout.SET_POSITION, ((who, *place, to) for (who, place), to in draft.positions.items()))
+    run(layout.SET_STATE, ((key, value) for key, value in draft.state.items() if value is not None))
+    run(layout.DELETE_STATE, ((key,) for key, value in draft.state.items() if value is None))
 
 
 def _batch_row(entry: Entry, seq: int, offset: int) -> tuple[object, ...]:
