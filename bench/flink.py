@@ -120,6 +120,16 @@ class FlinkCluster:
         """Job manager and task manager: what runs the work. The gateway only submits it."""
         return self._processes["jobmanager"].pid, self._processes["taskmanager"].pid
 
+    @property
+    def rest(self) -> str:
+        """URL of the job manager."""
+        return self._rest
+
+    @property
+    def gateway(self) -> str:
+        """URL of the SQL Gateway."""
+        return self._gateway
+
     def start(self) -> None:
         """Start everything and wait until the slots are there and the gateway answers."""
         home = flink_home()
@@ -287,7 +297,7 @@ class FlinkCluster:
 
     def _root_cause(self, job: str) -> str:
         history = _call("GET", f"{self._rest}/jobs/{job}/exceptions").get("exceptionHistory", {}).get("entries", [])
-        return _cause(history[0]["stacktrace"]) if history else "no cause given"
+        return root_message(history[0]["stacktrace"]) if history else "no cause given"
 
     def _sources_running(self, details: dict[str, Any]) -> float:
         running = [
@@ -347,10 +357,10 @@ def _call(method: str, url: str, body: object = None) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return dict(json.load(answer))
     except urllib.error.HTTPError as error:
-        raise FlinkError(_cause(error.read().decode(errors="replace"))) from error
+        raise FlinkError(root_message(error.read().decode(errors="replace"))) from error
 
 
-def _cause(text: str) -> str:
+def root_message(text: str) -> str:
     """The innermost message of a Java stack trace, which Flink hands out as one long string."""
     text = text.replace("\\n", "\n").replace("\\t", "\t")
     causes = re.findall(r"^Caused by: (.*)$", text, re.MULTILINE)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from bench.nexmark.answers import CHANGELOG_FILES, ROW_FILES, Answer, answer
 from bench.nexmark.expected import expected, parameters
 from bench.nexmark.queries import LEFT_OUT, QUERIES, script
+
 from qanat.log import open_log
 from qanat.sql import compile_script
 from qanat.sql.embedded import Engine, EngineOptions

@@ -1,0 +1,1 @@
+"""SQL cases that run on both engines: see test_cases.py."""

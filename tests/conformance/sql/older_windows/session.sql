@@ -1,0 +1,4 @@
+-- GROUP BY SESSION(...), sessions per key
+SELECT device, SESSION_START(ts, INTERVAL '4' SECOND) AS ws, SESSION_END(ts, INTERVAL '4' SECOND) AS we, COUNT(*) AS c, SUM(v) AS s
+FROM readings
+GROUP BY device, SESSION(ts, INTERVAL '4' SECOND);

@@ -1,0 +1,4 @@
+-- RIGHT
+-- order: final
+SELECT s.site, s.city, r.n
+FROM readings_plain AS r RIGHT JOIN sites AS s ON r.site = s.site;

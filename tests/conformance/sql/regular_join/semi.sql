@@ -1,0 +1,3 @@
+-- IN
+-- order: final
+SELECT n, device FROM readings_plain WHERE site IN (SELECT site FROM sites WHERE size > 5);

@@ -1,0 +1,7 @@
+-- the last row per device and window by event time; of equal times the one that came last
+SELECT device, site, v, n, ts, window_start
+FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end, device ORDER BY ts DESC) AS rn
+  FROM TABLE(TUMBLE(TABLE readings, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+)
+WHERE rn = 1;
