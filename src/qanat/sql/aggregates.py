@@ -1,4 +1,5 @@
-"""GROUP BY over windows -> `WindowAggregate`, with HAVING above it and the SELECT list bound to its output."""
+"""GROUP BY -> `WindowAggregate` or, without a window, `GroupAggregate`, with HAVING above it and the SELECT list bound
+to its output. GROUPING SETS, ROLLUP and CUBE put an `Expand` below."""
 
 from __future__ import annotations
 
@@ -7,15 +8,31 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from qanat.model.types import BIGINT, STRING, TIMESTAMP, Kind, Type, array, decimal
+from qanat.model.types import BIGINT, BOOLEAN, STRING, TIMESTAMP, Kind, Type, array, decimal
+from qanat.sql.changelog import changes_of
 from qanat.sql.coercion import NUMERIC
 from qanat.sql.expressions import Call, Column, Expression, Literal, columns
-from qanat.sql.plan import AggregateCall, Field, Node, Session, Window, WindowAggregate
+from qanat.sql.plan import (
+    AggregateCall,
+    Expand,
+    Field,
+    GroupAggregate,
+    Node,
+    Project,
+    Schema,
+    Session,
+    Window,
+    WindowAggregate,
+)
 from qanat.sql.scalars import AGGREGATES, Scalars, try_bind
 from qanat.sql.scope import Attribute, Relation, Role, place, unique
 from qanat.sql.source import Source
 from qanat.sql.windows import Detached, detach, group_window_role
 
+#: Nodes of GROUP BY that stand for several grouping sets.
+SETS = (exp.GroupingSets, exp.Rollup, exp.Cube)
+#: The column that numbers the grouping set of a row.
+_SET = "$set"
 _WINDOWLESS = (
     "aggregate over a window: FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) "
     "GROUP BY ..., window_start, window_end"
@@ -67,6 +84,21 @@ _RESULTS: dict[str, tuple[Callable[[Type], Type | None], str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """One key: the expression over the rows that are grouped, the column of the result, and (with grouping sets) the
+    name of the column of `Expand` that has it."""
+
+    value: Expression
+    attribute: Attribute
+    copy: str | None = None
+
+    @property
+    def plan(self) -> Expression:
+        """The key of the plan's node."""
+        return self.value if self.copy is None else Column(self.copy, self.value.type.with_nullable(True))
+
+
 @dataclass(slots=True)
 class Grouping:
     """The state of binding one query with GROUP BY. Used as `Scalars.special` for SELECT and HAVING."""
@@ -74,11 +106,15 @@ class Grouping:
     source: Source
     input: Relation
     at: int | None
-    keys: list[tuple[Expression, Attribute]] = field(default_factory=list)
+    keys: list[GroupKey] = field(default_factory=list)
     roles: dict[Role, Attribute] = field(default_factory=dict)
     calls: list[tuple[AggregateCall, Field]] = field(default_factory=list)
     #: the older form: GROUP BY TUMBLE(ts, ...) and so on
     group_window: str | None = None
+    #: of GROUPING SETS: for each set the places of its keys in `keys`
+    sets: list[tuple[int, ...]] | None = None
+    ttl: int | None = None
+    _input_node: Node = field(init=False)
 
     @property
     def scalars(self) -> Scalars:
@@ -88,20 +124,26 @@ class Grouping:
     def add_keys(self, nodes: list[exp.Expr]) -> None:
         """Read the GROUP BY list."""
         grouped = {Role.START, Role.END} if self.group_window else set()
-        for node in nodes:
-            if isinstance(node, exp.Tuple | exp.GroupingSets | exp.Rollup | exp.Cube):
-                hint = "write one query for each, and UNION ALL"
-                raise self.source.unsupported("GROUPING SETS are not supported yet", place(node) or self.at, hint)
-            if isinstance(node, exp.Literal):
-                raise self.source.unsupported("GROUP BY takes columns, not positions", place(node), "write the column")
-            bound = self.scalars.bind(node)
-            attribute = self.input.by_field(bound.name) if isinstance(bound, Column) else None
-            if attribute is not None and attribute.role is not None:
+        bound = [(self._key(node), node) for node in nodes if not isinstance(node, SETS)]
+        found = {attribute.role for (_, attribute), _ in bound if attribute is not None and attribute.role is not None}
+        windowed = self.input.window is not None and {Role.START, Role.END} <= (grouped | found)
+        for (value, attribute), _ in bound:
+            if windowed and attribute is not None and attribute.role is not None:
                 grouped.add(attribute.role)
             else:
-                self._add_key(bound, attribute)
-        self._check_window(grouped)
-        taken = [one.field.name for _, one in self.keys]
+                self._add_key(value, attribute)
+        self._add_sets([node for node in nodes if isinstance(node, SETS)])
+        if windowed:
+            self._add_roles(grouped)
+
+    def _key(self, node: exp.Expr) -> tuple[Expression, Attribute | None]:
+        if isinstance(node, exp.Literal):
+            raise self.source.unsupported("GROUP BY takes columns, not positions", place(node), "write the column")
+        bound = self.scalars.bind(node)
+        return bound, self.input.by_field(bound.name) if isinstance(bound, Column) else None
+
+    def _add_roles(self, grouped: set[Role]) -> None:
+        taken = [one.attribute.field.name for one in self.keys]
         time = self.input.by_role(Role.TIME)
         kinds = (TIMESTAMP.with_nullable(False),) * 2 + ((time.field.type if time else TIMESTAMP).with_nullable(False),)
         for role, name, kind in zip(Role, unique([one.value for one in Role], taken), kinds, strict=True):
@@ -109,22 +151,83 @@ class Grouping:
         if Role.TIME not in grouped:
             self.roles[Role.TIME] = replace(self.roles[Role.TIME], hidden=True)
 
-    def _add_key(self, bound: Expression, attribute: Attribute | None) -> None:
+    def _add_key(self, bound: Expression, attribute: Attribute | None) -> int:
+        for number, key in enumerate(self.keys):
+            if key.value == bound:
+                return number
         name = attribute.name if attribute else f"key{len(self.keys)}"
-        column = Field(unique([name], [one.field.name for _, one in self.keys])[0], bound.type)
-        self.keys.append((bound, Attribute(attribute.qualifier if attribute else None, name, column)))
+        column = Field(unique([name], [one.attribute.field.name for one in self.keys])[0], bound.type)
+        self.keys.append(GroupKey(bound, Attribute(attribute.qualifier if attribute else None, name, column)))
+        return len(self.keys) - 1
 
-    def _check_window(self, grouped: set[Role]) -> None:
-        if self.input.window is None:
-            raise self.source.unsupported("GROUP BY without a window is not supported yet", self.at, _WINDOWLESS)
-        missing = [role.value for role in (Role.START, Role.END) if role not in grouped]
-        if missing:
-            present = [one.name for one in self.input.visible if one.role]
-            if not {"window_start", "window_end"} <= set(present):
-                hint = "keep window_start and window_end in the inner query, or apply a window function to window_time"
-            else:
-                hint = "GROUP BY ..., window_start, window_end"
-            raise self.source.unsupported(f"GROUP BY lacks {' and '.join(missing)}", self.at, hint)
+    # --- grouping sets --------------------------------------------------------------------------------------
+
+    def _add_sets(self, nodes: list[exp.Expr]) -> None:
+        if not nodes:
+            return
+        plain = tuple(range(len(self.keys)))
+        sets = [plain]
+        for node in nodes:
+            own = self._sets(node)
+            sets = [(*one, *(i for i in other if i not in one)) for one in sets for other in own]
+        self.sets = sets
+        copies = unique([f"group{i}" for i in range(len(self.keys))], [one.name for one in self.input.node.schema])
+        for i, (key, copy) in enumerate(zip(self.keys, copies, strict=True)):
+            # a key that is missing in some set may be NULL
+            column = key.attribute.field
+            kind = column.type if all(i in one for one in sets) else column.type.with_nullable(True)
+            attribute = replace(key.attribute, field=replace(column, type=kind))
+            self.keys[i] = replace(key, attribute=attribute, copy=copy)
+
+    def _sets(self, node: exp.Expr) -> list[tuple[int, ...]]:
+        """The sets that one GROUPING SETS, ROLLUP or CUBE stands for."""
+        parts = [self._set(one) for one in node.expressions if not isinstance(one, SETS)]
+        match node:
+            case exp.GroupingSets():
+                nested = [one for part in node.expressions if isinstance(part, SETS) for one in self._sets(part)]
+                return [*parts, *nested]
+            case exp.Rollup():
+                return [tuple(i for part in parts[:n] for i in part) for n in range(len(parts), -1, -1)]
+            case _:
+                masks = range(2 ** len(parts) - 1, -1, -1)
+                high = len(parts) - 1
+                return [
+                    tuple(i for n, part in enumerate(parts) if mask >> (high - n) & 1 for i in part) for mask in masks
+                ]
+
+    def _set(self, node: exp.Expr) -> tuple[int, ...]:
+        inside = (
+            node.expressions if isinstance(node, exp.Tuple) else [node.this if isinstance(node, exp.Paren) else node]
+        )
+        numbers = []
+        for one in inside:
+            bound, attribute = self._key(one)
+            if attribute is not None and attribute.role is not None and self.input.window is not None:
+                hint = "GROUP BY window_start, window_end, GROUPING SETS ((a), ())"
+                raise self.source.unsupported("the window inside of grouping sets", place(one), hint)
+            numbers.append(self._add_key(bound, attribute))
+        return tuple(numbers)
+
+    def _grouping(self, node: exp.Expr) -> Expression | None:
+        """GROUPING(a), GROUPING_ID(a, b): a bit per argument, 1 where the set lacks it."""
+        if not isinstance(node, exp.Anonymous) or str(node.this).upper() not in ("GROUPING", "GROUPING_ID"):
+            return None
+        if self.sets is None:
+            raise self.source.error(f"{node.this.upper()} without GROUPING SETS, ROLLUP or CUBE", place(node))
+        numbers = []
+        for one in node.expressions:
+            value = self.scalars.bind(one)
+            known = next((i for i, key in enumerate(self.keys) if key.value == value), None)
+            if known is None:
+                raise self.source.error(f"`{one.sql()}` is not in GROUP BY", place(one))
+            numbers.append(known)
+        masks = [sum((i not in one) << (len(numbers) - 1 - n) for n, i in enumerate(numbers)) for one in self.sets]
+        kind = BIGINT.with_nullable(False)
+        number = Column(_SET, kind)
+        arguments: list[Expression] = []
+        for i, mask in enumerate(masks[:-1]):
+            arguments += [Call("=", (number, Literal(i, kind)), BOOLEAN.with_nullable(False)), Literal(mask, kind)]
+        return Call("CASE", (*arguments, Literal(masks[-1], kind)), kind) if arguments else Literal(masks[0], kind)
 
     # --- expressions over the groups ------------------------------------------------------------------------
 
@@ -132,17 +235,20 @@ class Grouping:
         """An aggregate or a key; None: look inside. A column that is neither raises."""
         if isinstance(node, exp.Window):
             return None
+        grouping = self._grouping(node)
+        if grouping is not None:
+            return grouping
         if _aggregate_name(node):
             return self._aggregate(node)
         if group_window_role(node) is not None:
             return self._role_column(group_window_role(node), node)
         if isinstance(node, exp.Column):
             return self._key_column(node)
-        if any(not isinstance(key, Column) for key, _ in self.keys) and not any(map(_aggregate_name, node.walk())):
+        if any(not isinstance(key.value, Column) for key in self.keys) and not any(map(_aggregate_name, node.walk())):
             bound = try_bind(self.scalars, node)
-            for key, attribute in self.keys:
-                if key == bound:
-                    return attribute.column
+            for key in self.keys:
+                if key.value == bound:
+                    return key.attribute.column
         return None
 
     def _key_column(self, node: exp.Expr) -> Expression | None:
@@ -150,17 +256,18 @@ class Grouping:
         inner = bound
         while not isinstance(inner, Column):
             # a field of a row that is a key, or a key that is a field
-            for key, attribute in self.keys:
-                if key == inner:
-                    return attribute.column if inner is bound else None
+            for key in self.keys:
+                if key.value == inner:
+                    return key.attribute.column if inner is bound else None
             if not isinstance(inner, Call):
                 return bound
             inner = inner.args[0]
-        for key, attribute in self.keys:
-            if key in (bound, inner):
-                return attribute.column if key == bound else _replaced(bound, inner, attribute.column)
+        for key in self.keys:
+            if key.value in (bound, inner):
+                column = key.attribute.column
+                return column if key.value == bound else _replaced(bound, inner, column)
         attribute_in = self.input.by_field(inner.name)
-        if attribute_in is not None and attribute_in.role is not None:
+        if attribute_in is not None and attribute_in.role is not None and self.roles:
             found = self.roles[attribute_in.role]
             if not found.hidden:
                 return found.column
@@ -174,16 +281,22 @@ class Grouping:
             raise self.source.error(f"{node.name.upper()} without its window in GROUP BY", place(node), hint)
         return self.roles[role].column
 
-    def _aggregate(self, node: exp.Expr) -> Expression:
+    def call(self, node: exp.Expr) -> AggregateCall:
+        """The aggregate that a node calls, over the rows that are grouped. Raises `SqlError` where it is none."""
         condition: Expression | None = None
         if isinstance(node, exp.Filter):
             condition = self.scalars.condition(node.expression.this, "FILTER")
             node = node.this
-        call = self._call(node, condition)
+        if not _aggregate_name(node):
+            raise self.source.error(f"{node.name.upper()} is no aggregate", place(node), "SUM(x) OVER (...)")
+        return self._call(node, condition)
+
+    def _aggregate(self, node: exp.Expr) -> Expression:
+        call = self.call(node)
         for known, column in self.calls:
             if known == call:
                 return Column(column.name, column.type)
-        taken = [one.field.name for _, one in self.keys] + [one.field.name for one in self.roles.values()]
+        taken = [one.attribute.field.name for one in self.keys] + [one.field.name for one in self.roles.values()]
         taken += [one.name for _, one in self.calls]
         column = Field(unique([call.function.lower()], taken)[0], call.type)
         self.calls.append((call, column))
@@ -232,29 +345,52 @@ class Grouping:
 
     def build(self) -> Relation:
         """The aggregate node and its columns; call it after SELECT and HAVING are bound."""
-        used = set().union(*(columns(key) for key, _ in self.keys))
-        for call, _ in self.calls:
-            used = used.union(*(columns(one) for one in call.args), columns(call.filter) if call.filter else set())
-        detached = detach(self.input.node)
-        if detached is not None and used & detached.gone:
-            detached = None
-        schema = (
-            *(one.field for _, one in self.keys),
-            *(one for _, one in self.calls),
-            *(self.roles[role].field for role in Role),
-        )
-        keys = tuple(key for key, _ in self.keys)
+        self._input_node = self._expanded()
+        keys = tuple(one.plan for one in self.keys)
+        schema = [one.attribute.field for one in self.keys]
+        if self.sets is not None:
+            keys = (*keys, Column(_SET, BIGINT.with_nullable(False)))
+            schema.append(Field(_SET, BIGINT.with_nullable(False)))
         calls = tuple(call for call, _ in self.calls)
-        if detached is not None:
-            node = self._direct(detached, keys, calls, schema)
-        else:
-            node = self._attached(keys, calls, schema)
+        schema += [one for _, one in self.calls]
+        node = self._windowed(keys, calls, schema) if self.roles else self._windowless(keys, calls, tuple(schema))
         attributes = (
-            *(one for _, one in self.keys),
+            *(one.attribute for one in self.keys),
             *(Attribute(None, one.name, one, hidden=True) for _, one in self.calls),
             *self.roles.values(),
         )
-        return Relation(node, attributes, self.input.window)
+        return Relation(node, attributes, self.input.window if self.roles else None)
+
+    def _expanded(self) -> Node:
+        node = self.input.node
+        if self.sets is None:
+            return node
+        passed = tuple(Column(one.name, one.type) for one in node.schema)
+        copies = tuple(one.copy or "" for one in self.keys)
+        fields = tuple(
+            Field(copy, key.value.type.with_nullable(True)) for copy, key in zip(copies, self.keys, strict=True)
+        )
+        below = Project(node, (*passed, *(one.value for one in self.keys)), (*node.schema, *fields))
+        sets = tuple(tuple(copies[i] for i in one) for one in self.sets)
+        return Expand(below, copies, sets, _SET, (*below.schema, Field(_SET, BIGINT.with_nullable(False))))
+
+    def _windowless(self, keys: tuple[Expression, ...], calls: tuple[AggregateCall, ...], schema: Schema) -> Node:
+        return GroupAggregate(self._input_node, keys, calls, schema, self.ttl)
+
+    def _windowed(self, keys: tuple[Expression, ...], calls: tuple[AggregateCall, ...], fields: list[Field]) -> Node:
+        if changes_of(self._input_node).updates:
+            hint = "group the rows by window before they change"
+            raise self.source.unsupported("a window over rows that change", self.at, hint)
+        used = set().union(*(columns(key) for key in keys))
+        for call in calls:
+            used = used.union(*(columns(one) for one in call.args), columns(call.filter) if call.filter else set())
+        detached = detach(self._input_node)
+        if detached is not None and used & detached.gone:
+            detached = None
+        schema = (*fields, *(self.roles[role].field for role in Role))
+        if detached is not None:
+            return self._direct(detached, keys, calls, schema)
+        return self._attached(keys, calls, schema)
 
     def _direct(
         self, found: Detached, keys: tuple[Expression, ...], calls: tuple[AggregateCall, ...], schema: tuple[Field, ...]
@@ -263,7 +399,7 @@ class Grouping:
         if isinstance(window, Session):
             names = [key.name if isinstance(key, Column) else "" for key in keys]
             if sorted(names) != sorted(found.partition):
-                wanted = ", ".join(one.name for _, one in self.keys)
+                wanted = ", ".join(one.attribute.name for one in self.keys)
                 hint = f"SESSION(TABLE t PARTITION BY ({wanted}), ...)" if wanted else "SESSION(TABLE t, ...)"
                 message = "the keys of GROUP BY must be those of SESSION's PARTITION BY"
                 raise self.source.unsupported(message, self.at, hint)
@@ -276,8 +412,8 @@ class Grouping:
         start, end, time = (self.input.by_role(role) for role in Role)
         if (
             isinstance(self.input.window, Session)
-            and detach(self.input.node) is None
-            and _over_session(self.input.node)
+            and detach(self._input_node) is None
+            and _over_session(self._input_node)
         ):
             hint = "filter in a view and give it to SESSION: SESSION(TABLE filtered PARTITION BY key, ...)"
             message = "a filter, or use of the window's columns, between SESSION and its GROUP BY"
@@ -285,7 +421,7 @@ class Grouping:
         if start is None or end is None or time is None:
             raise self.source.unsupported("the window's columns are not all here", self.at, _WINDOWLESS)
         attached = (start.field.name, end.field.name)
-        return WindowAggregate(self.input.node, None, time.field.name, keys, calls, schema, attached)
+        return WindowAggregate(self._input_node, None, time.field.name, keys, calls, schema, attached)
 
 
 def _over_session(node: object) -> bool:

@@ -1,6 +1,7 @@
-"""Queries -> plan nodes: FROM, WHERE, GROUP BY, HAVING, SELECT, UNION ALL, WITH, views.
+"""Queries -> plan nodes: FROM, WHERE, GROUP BY, HAVING, SELECT, DISTINCT, UNION, ORDER BY with LIMIT, WITH, views.
 
-What a clause means is in its own module (`windows`, `joins`, `aggregates`, `scalars`); here they are put together.
+What a clause means is in its own module (`tables`, `windows`, `joins`, `subqueries`, `aggregates`, `over`, `ranking`,
+`scalars`); here they are put together.
 """
 
 from __future__ import annotations
@@ -11,31 +12,50 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from qanat.sql import joins, windows
+from qanat.sql import hints, joins, subqueries, temporal, windows
 from qanat.sql.aggregates import Grouping, has_aggregates
 from qanat.sql.coercion import coerce, common_type
 from qanat.sql.dialect import WindowTable
 from qanat.sql.expressions import Column, Expression
-from qanat.sql.options import CONNECTORS
-from qanat.sql.plan import Field, Filter, Node, Project, Scan, Session, Table, Union, WindowAssign
+from qanat.sql.options import CONNECTORS, duration_ms
+from qanat.sql.over import Overs, has_over, named_windows
+from qanat.sql.plan import (
+    AggregateCall,
+    Field,
+    GroupAggregate,
+    JoinKind,
+    Node,
+    Ordering,
+    Project,
+    Rank,
+    Session,
+    Table,
+    Union,
+    WindowAssign,
+)
+from qanat.sql.ranking import filtered, settled
 from qanat.sql.scalars import Scalars
 from qanat.sql.scope import Attribute, Relation, Role, place, relation_of, unique
 from qanat.sql.source import Source, near
 from qanat.sql.statements import CreateView
+from qanat.sql.tables import correlate, no_processing_time, scan_of
 from qanat.sql.tree import walk
+
+_JOIN_KINDS: dict[str, JoinKind] = {
+    "": "INNER", "INNER": "INNER", "CROSS": "INNER", "LEFT": "LEFT", "LEFT OUTER": "LEFT", "RIGHT": "RIGHT",
+    "RIGHT OUTER": "RIGHT", "FULL": "FULL", "FULL OUTER": "FULL",
+}  # fmt: skip
+#: Where sqlglot puts grouping sets.
+_SETS = ("grouping_sets", "rollup", "cube")
 
 #: Clauses of a query that are refused, with what to write instead.
 _REFUSED_CLAUSES = {
-    "distinct": ("SELECT DISTINCT", "aggregate over a window: GROUP BY the columns, window_start, window_end"),
-    "order": ("ORDER BY", "rows come out in event-time order; sort when reading: qanat query"),
-    "limit": ("LIMIT", "limit when reading: qanat query"),
-    "offset": ("OFFSET", "limit when reading: qanat query"),
-    "fetch": ("FETCH", "limit when reading: qanat query"),
-    "qualify": ("QUALIFY", "aggregate over a window instead"),
-    "windows": ("WINDOW", "OVER is not supported yet"),
-    "laterals": ("LATERAL", "select fields and elements: arr[1], row.field"),
-    "version": ("FOR SYSTEM_TIME AS OF", "join the two streams on a key and on time"),
-    "when": ("FOR SYSTEM_TIME AS OF", "join the two streams on a key and on time"),
+    "order": ("ORDER BY", "rows come out in event-time order; ORDER BY x LIMIT n keeps the first n"),
+    "offset": ("OFFSET", "number the rows: WHERE row_num BETWEEN 11 AND 20"),
+    "fetch": ("FETCH", "LIMIT n"),
+    "laterals": ("LATERAL VIEW", "CROSS JOIN UNNEST(arr) AS t (x)"),
+    "when": ("FOR SYSTEM_TIME AS OF", "JOIN versions FOR SYSTEM_TIME AS OF a.ts ON a.id = versions.id"),
+    "version": ("FOR SYSTEM_TIME AS OF", "JOIN versions FOR SYSTEM_TIME AS OF a.ts ON a.id = versions.id"),
     "db": ("a name with several parts", "names have one part: catalogs and databases are not supported"),
     "except_": ("* EXCEPT", "name the columns"),
     "replace": ("* REPLACE", "name the columns"),
@@ -44,7 +64,10 @@ _REFUSED_CLAUSES = {
     "sample": ("TABLESAMPLE", "write a condition in WHERE"),
     "hint": ("hints", "remove the hint"),
 }
-_KNOWN_CLAUSES = {"expressions", "from_", "joins", "where", "group", "having", "with_"}
+_KNOWN_CLAUSES = {
+    "expressions", "from_", "joins", "where", "group", "having", "with_", "distinct", "windows", "qualify", "order",
+    "limit",
+}  # fmt: skip
 
 
 class Catalog(Protocol):
@@ -57,6 +80,10 @@ class Catalog(Protocol):
     @property
     def views(self) -> Mapping[str, tuple[CreateView, Source]]:
         """Views by name, with the text each was read from."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What SET says."""
 
 
 @dataclass(slots=True)
@@ -71,6 +98,8 @@ class Queries:
     def bind(self, node: exp.Expr) -> Relation:
         """A whole query: only the columns it shows, no window function left open."""
         relation = visible_only(self.query(node))
+        relation = replace(relation, node=settled(relation.node))
+        no_processing_time(relation, self.source, place(node))
         if _open_session(relation.node):
             hint = "add GROUP BY key, window_start, window_end; to keep the rows use ARRAY_AGG"
             at = next((place(one) for one in node.find_all(WindowTable)), place(node))
@@ -116,21 +145,19 @@ class Queries:
 
     # --- FROM ------------------------------------------------------------------------------------------------
 
-    def _from(self, node: exp.Expr) -> Relation:
+    def source_of(self, node: exp.Expr) -> Relation:
         """One item of FROM, under its alias."""
         alias = node.args.get("alias")
         match node:
             case WindowTable():
-                data, partition = node.args["source"], node.args.get("partition")
-                del partition
-                relation = windows.assign(node, self._from(data), self.source).qualified(None)
+                relation = windows.assign(node, self.source_of(node.args["source"]), self.source).qualified(None)
             case exp.Table():
                 relation = self._table(node)
             case exp.Subquery():
                 relation = self.query(node).qualified(None)
             case exp.Unnest() | exp.Lateral():
-                hint = "take single elements: arr[1], arr[2]"
-                raise self.source.unsupported("UNNEST and LATERAL are not supported yet", place(node), hint)
+                hint = "put the table first: FROM t CROSS JOIN UNNEST(t.arr) AS u (x)"
+                raise self.source.error("UNNEST and LATERAL need a table in front", place(node), hint)
             case _:
                 return self.query(node)
         return self._aliased(relation, alias) if alias else relation
@@ -171,7 +198,7 @@ class Queries:
             raise self.source.error(f"no table or view is called `{name}`", at, near(name, known) or _create_hint(name))
         if not CONNECTORS[table.connector].reads:
             raise self.source.error(f"`{name}` cannot be read: the connector '{table.connector}' only writes", at)
-        return relation_of(Scan(table, table.schema), table.schema, name)
+        return scan_of(table, name)
 
     def _view(self, name: str, at: int | None) -> Relation:
         if name in self.inside:
@@ -182,32 +209,51 @@ class Queries:
         names = [one.text for one in view.columns]
         return inner._renamed(relation, names, view.name.at) if names else relation
 
-    def _joined(self, node: exp.Expr, where: list[exp.Expr]) -> tuple[Relation, list[exp.Expr]]:
+    def rows_of(self, node: exp.Expr, where: list[exp.Expr]) -> tuple[Relation, list[exp.Expr]]:
         """FROM with its joins, and what is left of WHERE."""
-        relation = self._from(node.args["from_"].this)
+        relation = self.source_of(node.args["from_"].this)
         for item in node.args.get("joins") or []:
-            self._check_join(item)
+            kind = self._join_kind(item)
+            if isinstance(item.this, exp.Unnest | exp.Lateral):
+                relation = correlate(item, relation, kind, self.source)
+                continue
             at = place(item.this)
-            right = self._from(item.this)
-            taken = {one.qualifier for one in relation.visible if one.qualifier}
-            if any(one.qualifier in taken for one in right.visible):
-                raise self.source.error(
-                    "both sides of the join have the same name", at, "give one an alias: t AS other"
-                )
+            version = item.this.args.get("version") if isinstance(item.this, exp.Table) else None
             on = joins.conjuncts(item.args.get("on"))
-            relation, where = joins.join(relation, right, on, where, self.source, at)
+            if version is not None:
+                relation = temporal.join(self, relation, item.this, on, kind)
+                continue
+            right = self.source_of(item.this)
+            self._distinct_names(relation, right, at)
+            ttls = (self.ttl(node, relation), self.ttl(node, right))
+            relation, where = joins.join(relation, right, on, where, self.source, at, kind, ttls)
         return relation, where
 
-    def _check_join(self, node: exp.Expr) -> None:
-        words = [str(node.args.get(key) or "") for key in ("method", "side", "kind")]
-        kind = " ".join(word for word in words if word).upper()
+    def _distinct_names(self, left: Relation, right: Relation, at: int | None) -> None:
+        taken = {one.qualifier for one in left.visible if one.qualifier}
+        if any(one.qualifier in taken for one in right.visible):
+            raise self.source.error("both sides of the join have the same name", at, "give one an alias: t AS other")
+
+    def _join_kind(self, node: exp.Expr) -> JoinKind:
+        words = [str(node.args.get(key) or "").upper() for key in ("method", "side", "kind")]
+        kind = " ".join(word for word in words if word)
         if node.args.get("using"):
             raise self.source.unsupported("USING is not supported", place(node), "ON a.id = b.id AND ...")
-        if isinstance(node.this, exp.Unnest | exp.Lateral):
-            self._from(node.this)
-        if kind not in ("", "INNER"):
-            hint = "inner joins of two streams on a key and on time are"
-            raise self.source.unsupported(f"{kind} JOIN is not supported yet", place(node.this), hint)
+        found = _JOIN_KINDS.get(kind)
+        if found is None:
+            hint = "WHERE id IN (SELECT id FROM other)" if "SEMI" in kind or "ANTI" in kind else "ON a.id = b.id"
+            raise self.source.unsupported(f"{kind} JOIN is not supported", place(node.this), hint)
+        return found
+
+    def ttl(self, node: exp.Expr, relation: Relation | None = None) -> int | None:
+        """How long (ms) the state of this query's join side or aggregate lives: its STATE_TTL hint, or the setting."""
+        hinted = hints.state_ttl(node, self.source)
+        names = {one.qualifier for one in relation.visible} if relation else set()
+        for name, lifetime in hinted.items():
+            if relation is None or name in names:
+                return lifetime
+        default = self.catalog.settings.get("table.exec.state.ttl")
+        return duration_ms(default) or None if default else None
 
     # --- SELECT ----------------------------------------------------------------------------------------------
 
@@ -218,44 +264,100 @@ class Queries:
         if not node.args.get("from_"):
             raise self.source.unsupported("a query without FROM is not supported", place(node), "SELECT ... FROM table")
         where = node.args.get("where")
-        relation, conditions = self._joined(node, joins.conjuncts(where.this) if where else [])
+        relation, conditions = self.rows_of(node, joins.conjuncts(where.this) if where else [])
+        relation, conditions = subqueries.restrict(self, relation, conditions)
         scalars = Scalars(self.source, relation)
         found = joins.conjunction([scalars.condition(one, "WHERE") for one in conditions])
-        relation = _filtered(relation, found)
+        relation = _filtered(relation, found, self.ttl(node))
         group, having = node.args.get("group"), node.args.get("having")
         if group or having or has_aggregates(node.expressions):
-            return self._grouped(node, relation)
-        return self._projected(node.expressions, scalars, relation)
+            made = self._grouped(node, relation)
+        else:
+            made = self._projected(node, relation)
+        return self._limited(node, self._distinct(node, made))
+
+    def _distinct(self, node: exp.Expr, relation: Relation) -> Relation:
+        """SELECT DISTINCT: one row per value of all columns."""
+        distinct = node.args.get("distinct")
+        if not distinct:
+            return relation
+        if distinct.args.get("on"):
+            raise self.source.unsupported("DISTINCT ON is not supported", place(node), "SELECT DISTINCT a, b")
+        return distinct_rows(relation, self.ttl(node))
+
+    def _limited(self, node: exp.Expr, relation: Relation) -> Relation:
+        """ORDER BY x LIMIT n: the first n rows, kept up to date."""
+        order, limit = node.args.get("order"), node.args.get("limit")
+        if not order and not limit:
+            return relation
+        relation = visible_only(relation)
+        count = limit.expression if limit else None
+        if count is None or not isinstance(count, exp.Literal) or count.is_string:
+            self._known_args(node, _KNOWN_CLAUSES - {"order", "limit"})
+        assert count is not None
+        keys = [] if order is None else [self._ordering(one, relation) for one in order.expressions]
+        schema = tuple(replace(one, time_attribute=False) for one in relation.node.schema)
+        rank = Rank(relation.node, (), tuple(keys), 1, int(count.name), None, schema, self.ttl(node))
+        if int(count.name) < 1:
+            raise self.source.error("LIMIT 0 gives no row", place(count))
+        return relation_of(rank, schema)
+
+    def _ordering(self, node: exp.Expr, relation: Relation) -> Ordering:
+        bound = Scalars(self.source, relation).bind(node.this)
+        if not isinstance(bound, Column):
+            hint = "name the expression in SELECT and order by its name"
+            raise self.source.unsupported("ORDER BY an expression", place(node), hint)
+        return Ordering(bound.name, bool(node.args.get("desc")), not node.args.get("nulls_first"))
 
     def _grouped(self, node: exp.Expr, relation: Relation) -> Relation:
         group, having = node.args.get("group"), node.args.get("having")
+        nodes: list[exp.Expr] = []
         if group:
-            if any(group.args.get(one) for one in ("grouping_sets", "rollup", "cube", "totals")):
-                hint = "write one query for each, and UNION ALL"
-                raise self.source.unsupported("GROUPING SETS are not supported yet", place(group), hint)
-            self._known_args(group, {"expressions"})
+            nodes = [*group.expressions, *(one for key in _SETS for one in group.args.get(key) or [])]
+            self._known_args(group, {"expressions", *_SETS})
         at = place(group) or place(node)
-        nodes = group.expressions if group else []
         older = windows.group_window(nodes)
         if older is not None:
             nodes = [one for one in nodes if one is not older]
             relation = windows.assign_group(older, nodes, relation, self.source)
         grouping = Grouping(self.source, relation, at, group_window=older.name.upper() if older else None)
+        grouping.ttl = self.ttl(node)
         grouping.add_keys(nodes)
-        scalars = Scalars(self.source, relation, grouping.special)
-        items = self._items(node.expressions, scalars, relation)
+        groups = Scalars(self.source, relation, grouping.special)
+        over = Overs(self.source, relation, groups.bind, self._no_over_groups, named_windows(node))
+        scalars = Scalars(self.source, relation, lambda one: over.special(one) or grouping.special(one))
+        items = self._items(node.expressions, scalars, relation, grouped=True)
+        over.taken |= {one.name for _, one in grouping.calls}
         condition = scalars.condition(having.this, "HAVING") if having else None
-        return _project(items, _filtered(grouping.build(), condition))
+        qualified = self._qualify(node, scalars)
+        grouped = over.attach(_filtered(grouping.build(), condition))
+        return _project(items, _filtered(grouped, qualified))
 
-    def _projected(self, nodes: list[exp.Expr], scalars: Scalars, relation: Relation) -> Relation:
-        return _project(self._items(nodes, scalars, relation), relation)
+    def _projected(self, node: exp.Expr, relation: Relation) -> Relation:
+        plain = Scalars(self.source, relation)
+        grouping = Grouping(self.source, relation, place(node))
+        over = Overs(self.source, relation, plain.bind, grouping.call, named_windows(node))
+        scalars = Scalars(self.source, relation, over.special) if has_over([node]) else plain
+        items = self._items(node.expressions, scalars, relation)
+        qualified = self._qualify(node, scalars)
+        return _project(items, _filtered(over.attach(relation), qualified))
 
-    def _items(self, nodes: list[exp.Expr], scalars: Scalars, relation: Relation) -> list[tuple[str, Expression]]:
+    def _no_over_groups(self, node: exp.Expr) -> AggregateCall:
+        hint = "aggregate in a subquery, and compute OVER on its rows"
+        raise self.source.unsupported("an aggregate OVER groups", place(node), hint)
+
+    def _qualify(self, node: exp.Expr, scalars: Scalars) -> Expression | None:
+        qualify = node.args.get("qualify")
+        return scalars.condition(qualify.this, "QUALIFY") if qualify else None
+
+    def _items(
+        self, nodes: list[exp.Expr], scalars: Scalars, relation: Relation, *, grouped: bool = False
+    ) -> list[tuple[str, Expression]]:
         items: list[tuple[str, Expression]] = []
         for node in nodes:
             star = self._star(node, relation)
             if star is not None:
-                if scalars.special:
+                if grouped:
                     raise self.source.error("`*` in a query with GROUP BY", place(node), "name the columns")
                 items += [(one.name, one.column) for one in star]
                 continue
@@ -281,8 +383,6 @@ class Queries:
 
     def _union(self, node: exp.Expr) -> Relation:
         self._known_args(node, {"this", "expression", "with_", "distinct"})
-        if node.args.get("distinct"):
-            raise self.source.unsupported("UNION is not supported", place(node.expression), "UNION ALL keeps every row")
         inputs = [visible_only(self.query(one)) for one in (node.this, node.expression)]
         first, second = inputs
         if len(first.visible) != len(second.visible):
@@ -302,7 +402,8 @@ class Queries:
         flat: list[Node] = []
         for branch in (_cast_to(one, schema) for one in inputs):
             flat += branch.inputs if isinstance(branch, Union) and branch.schema == schema else [branch]
-        return relation_of(Union(tuple(flat), schema), schema)
+        whole = relation_of(Union(tuple(flat), schema), schema)
+        return distinct_rows(whole, None) if node.args.get("distinct") else whole
 
 
 def _cast_to(relation: Relation, schema: tuple[Field, ...]) -> Node:
@@ -318,10 +419,18 @@ def _cast_to(relation: Relation, schema: tuple[Field, ...]) -> Node:
     return Project(relation.node, expressions, fields)
 
 
-def _filtered(relation: Relation, condition: Expression | None) -> Relation:
+def _filtered(relation: Relation, condition: Expression | None, ttl: int | None = None) -> Relation:
     if condition is None:
         return relation
-    return replace(relation, node=Filter(relation.node, condition, relation.node.schema))
+    return replace(relation, node=filtered(relation.node, condition, ttl))
+
+
+def distinct_rows(relation: Relation, ttl: int | None) -> Relation:
+    """One row per value of all columns."""
+    relation = visible_only(relation)
+    schema = tuple(replace(one, time_attribute=False) for one in relation.node.schema)
+    keys = tuple(Column(one.name, one.type) for one in schema)
+    return relation_of(GroupAggregate(relation.node, keys, (), schema, ttl), schema)
 
 
 def _implicit_name(node: exp.Expr, position: int) -> str:
@@ -339,8 +448,9 @@ def _project(items: list[tuple[str, Expression]], relation: Relation) -> Relatio
     for (name, expression), field_name in zip(items, names, strict=True):
         of = relation.by_field(expression.name) if isinstance(expression, Column) else None
         is_time = of.field.time_attribute if of else False
+        is_now = of.field.processing_time if of else False
         role = of.role if of else None
-        attributes.append(Attribute(None, name, Field(field_name, expression.type, is_time), role))
+        attributes.append(Attribute(None, name, Field(field_name, expression.type, is_time, is_now), role))
     expressions = [expression for _, expression in items]
     roles = {one.role for one in attributes}
     time = relation.by_role(Role.TIME)

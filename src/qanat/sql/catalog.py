@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from sqlglot import exp
+
 from qanat.model import streams
-from qanat.model.types import Kind
+from qanat.model.types import TIMESTAMP_LTZ, Kind
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal
 from qanat.sql.options import check_options
 from qanat.sql.plan import Field, Scan, Schema, Table, Watermark
@@ -16,15 +18,18 @@ from qanat.sql.source import Source, near
 from qanat.sql.statements import CreateTable, CreateView, Name
 
 _RESERVED = (streams.DEAD_LETTERS, streams.LATE)
+#: PROCTIME() marks a column; it has no value.
+_NOW = Literal(None, TIMESTAMP_LTZ)
 _WATERMARK = "WATERMARK FOR {0} AS {0} - INTERVAL '5' SECOND"
 
 
 @dataclass(slots=True)
 class Catalog:
-    """Tables and views of all texts of a project."""
+    """Tables, views and settings of all texts of a project."""
 
     tables: dict[str, Table] = field(default_factory=dict)
     views: dict[str, tuple[CreateView, Source]] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
     def add_table(self, statement: CreateTable, source: Source) -> None:
         """Declare a table. Raises `SqlError`."""
@@ -62,17 +67,27 @@ def bind_table(statement: CreateTable, source: Source) -> Table:
     connector, values = check_options(statement, source)
     partition_by = _names(statement.partition_by, [one.name for one in physical], "PARTITIONED BY", source)
     scalars = Scalars(source, relation_of(_scan_of(name.text, physical), physical))
-    computed = tuple((one.name.text, scalars.bind(one.expression)) for one in statement.columns if one.expression)
-    types = {one.name: one for one in physical} | {column: Field(column, value.type) for column, value in computed}
+    now = tuple(one.name.text for one in statement.columns if _is_proctime(one.expression))
+    computed = tuple(
+        (one.name.text, _NOW if one.name.text in now else scalars.bind(one.expression))
+        for one in statement.columns
+        if one.expression
+    )
+    types = {one.name: one for one in physical}
+    types |= {column: Field(column, value.type, processing_time=column in now) for column, value in computed}
     schema = tuple(types[one.name.text] for one in statement.columns)
     watermark = _watermark(statement, schema, values, source)
     if watermark:
         schema = tuple(replace(one, time_attribute=one.name == watermark.column) for one in schema)
     table = Table(
         name.text, schema, physical, computed, watermark, key, connector,
-        {one.key.text: one.value for one in statement.options if one.key.text != "connector"}, None, partition_by,
+        {one.key.text: one.value for one in statement.options if one.key.text != "connector"}, None, partition_by, now,
     )  # fmt: skip
     return table if connector else replace(table, stream=_stream(table, values, statement, source))
+
+
+def _is_proctime(node: exp.Expr | None) -> bool:
+    return isinstance(node, exp.Anonymous) and str(node.this).upper() == "PROCTIME" and not node.expressions
 
 
 def _scan_of(name: str, physical: Schema) -> Scan:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from qanat.sql.bind import Queries
 from qanat.sql.catalog import Catalog
-from qanat.sql.inserts import into
+from qanat.sql.inserts import into, keyed
 from qanat.sql.plan import Pipeline, Program, Table
 from qanat.sql.rules import optimise
 from qanat.sql.source import Source, near, read_source
@@ -19,7 +19,6 @@ def compile_texts(files: Sequence[tuple[str, str]], params: Mapping[str, str], t
     for name, text in files:
         parsed += parse_script(read_source(text, params, name))
     catalog = Catalog(dict(tables))
-    settings: dict[str, str] = {}
     for statement, source in parsed:
         match statement:
             case CreateTable():
@@ -28,14 +27,14 @@ def compile_texts(files: Sequence[tuple[str, str]], params: Mapping[str, str], t
                 catalog.add_view(statement, source)
             case Setting():
                 _check_setting(statement, source)
-                settings[statement.key.text] = statement.value
+                catalog.settings[statement.key.text] = statement.value
             case Insert() | Query():
                 pass
     pipelines = _pipelines(parsed, catalog)
     for view, source in catalog.views.values():
         # a view that nothing reads must still be right
         Queries(catalog, source, (view.name.text,)).query(view.query)
-    return Program(catalog.tables, pipelines, settings, tuple(catalog.views))
+    return Program(catalog.tables, pipelines, catalog.settings, tuple(catalog.views))
 
 
 def _pipelines(parsed: Sequence[tuple[Statement, Source]], catalog: Catalog) -> tuple[Pipeline, ...]:
@@ -68,7 +67,7 @@ def _insert(statement: Insert, source: Source, catalog: Catalog) -> Pipeline:
         hint = near(name.text, catalog.tables) or f"CREATE TABLE {name.text} (...)"
         raise source.error(f"no table is called `{name.text}`", name.at, hint)
     relation = Queries(catalog, source).bind(statement.query)
-    root = optimise(into(statement, relation, table, source))
+    root = optimise(keyed(into(statement, relation, table, source), table, statement, source))
     return Pipeline(table.name, root, table, statement.text)
 
 

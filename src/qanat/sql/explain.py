@@ -7,29 +7,43 @@ from __future__ import annotations
 
 from typing import Any
 
+from qanat.sql.bounds import kept_by, length
+from qanat.sql.changelog import changes_of
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal
 from qanat.sql.plan import (
     AggregateCall,
+    Correlate,
     Cumulate,
+    Deduplicate,
+    Expand,
     Filter,
+    GroupAggregate,
     Hop,
     IntervalJoin,
+    LookupJoin,
+    Materialize,
     Node,
+    Normalize,
+    Ordering,
+    Over,
     Pipeline,
     Program,
     Project,
+    Rank,
+    RegularJoin,
     Scan,
     Schema,
     Session,
     Table,
+    TemporalJoin,
     Tumble,
-    Union,
     Window,
     WindowAggregate,
     WindowAssign,
     WindowJoin,
+    WindowRank,
 )
-from qanat.sql.tree import inputs_of
+from qanat.sql.tree import inputs_of, walk
 
 _INFIX = ("+", "-", "*", "/", "%", "=", "<>", "<", "<=", ">", ">=", "AND", "OR", "||", "LIKE",
           "IS DISTINCT FROM", "IS NOT DISTINCT FROM")  # fmt: skip
@@ -45,7 +59,18 @@ def explain(program: Program) -> str:
         found = describe_pipeline(pipeline)
         lines += ["", f"PIPELINE {found['name']} -> {found['sink'] or 'the caller'}"]
         lines += _node_lines(found["plan"], 1)
+        lines += [f"  warning: {one}" for one in found["warnings"]]
     return "\n".join(lines)
+
+
+def warnings(root: Node) -> list[str]:
+    """One line for each node whose state nothing bounds."""
+    found = []
+    for node in walk(root):
+        kept = kept_by(node)
+        if kept is not None and kept.bound is None:
+            found.append(f"the state of {type(node).__name__} is not bounded ({kept.what}): {kept.hint}")
+    return found
 
 
 def explain_json(program: Program) -> dict[str, Any]:
@@ -81,16 +106,20 @@ def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
         "sink": pipeline.sink.name if pipeline.sink else None,
         "text": pipeline.text,
         "plan": describe_node(pipeline.root),
+        "warnings": warnings(pipeline.root),
     }
 
 
 def describe_node(node: Node) -> dict[str, Any]:
     """One node and all below it."""
-    operator, detail = _detail(node)
-    state, bound = _state(node)
-    found: dict[str, Any] = {"operator": operator, **detail, "columns": _columns(node.schema)}
-    if state:
-        found |= {"state": state, "bounded_by": bound}
+    found: dict[str, Any] = {"operator": type(node).__name__, **_detail(node), "columns": _columns(node.schema)}
+    if changes_of(node).updates:
+        found["changes"] = "+I -U +U -D"
+    kept = kept_by(node)
+    if kept is not None:
+        found |= {"state": kept.what, "bounded": kept.bound is not None, "bounded_by": kept.bound}
+        if kept.bound is None:
+            found["hint"] = kept.hint
     found["inputs"] = [describe_node(one) for one in inputs_of(node)]
     return found
 
@@ -99,74 +128,81 @@ def _columns(schema: Schema) -> list[dict[str, Any]]:
     return [{"name": one.name, "type": str(one.type), "time_attribute": one.time_attribute} for one in schema]
 
 
-def _detail(node: Node) -> tuple[str, dict[str, Any]]:
+def _detail(node: Node) -> dict[str, Any]:
     match node:
         case Scan(table=table):
-            return "Scan", {"table": table.name, **_scan_watermark(table)}
+            return {"table": table.name, **_scan_watermark(table)}
         case Project():
             pairs = zip(node.schema, node.expressions, strict=True)
-            return "Project", {"expressions": {field.name: text(one) for field, one in pairs}}
+            return {"expressions": {field.name: text(one) for field, one in pairs}}
         case Filter():
-            return "Filter", {"condition": text(node.predicate)}
-        case Union():
-            return "Union", {}
+            return {"condition": text(node.predicate)}
+        case Expand():
+            return {"sets": ["(" + ", ".join(one) + ")" for one in node.sets]}
         case WindowAssign():
-            return "WindowAssign", {"window": window_text(node.window), "time": node.time}
+            return {"window": window_text(node.window), "time": node.time}
         case WindowAggregate():
-            return "WindowAggregate", _aggregate_detail(node)
-        case IntervalJoin():
-            return "IntervalJoin", {
-                "keys": _key_pairs(node),
-                "bounds": f"{node.left_time} - {node.right_time} from {node.lower} ms to {node.upper} ms",
-                **_residual(node),
-            }
-        case WindowJoin():
-            return "WindowJoin", {"keys": _key_pairs(node), **_residual(node)}
+            return _aggregate_detail(node)
+        case IntervalJoin() | WindowJoin() | RegularJoin() | TemporalJoin() | LookupJoin():
+            return _join_detail(node)
+        case GroupAggregate():
+            calls = [aggregate_text(one) for one in node.aggregates]
+            return {"keys": [text(one) for one in node.keys], "aggregates": calls}
+        case Deduplicate():
+            return {"keep": f"{node.keep} by {node.time or 'arrival'}", "keys": list(node.partition)}
+        case Rank() | WindowRank():
+            rows = f"{node.first} to {node.last}"
+            return {"rows": rows, "order": [_order_text(one) for one in node.order], "keys": list(node.partition)}
+        case Over():
+            return _over_detail(node)
+        case Correlate():
+            name = node.function.name if node.function else "UNNEST"
+            return {"kind": node.kind, "function": f"{name}({', '.join(text(one) for one in node.args)})"}
+        case Normalize() | Materialize():
+            return {"keys": list(node.key)}
+        case _:
+            return {}
+
+
+def _join_detail(node: IntervalJoin | WindowJoin | RegularJoin | TemporalJoin | LookupJoin) -> dict[str, Any]:
+    found: dict[str, Any] = {} if node.kind == "INNER" else {"kind": node.kind}
+    if isinstance(node, LookupJoin):
+        pairs = [f"{text(a)} = {b}" for a, b in zip(node.left_keys, node.keys, strict=True)]
+        found |= {"table": node.table.name, "keys": pairs}
+    else:
+        pairs = [f"{text(a)} = {text(b)}" for a, b in zip(node.left_keys, node.right_keys, strict=True)]
+        found["keys"] = pairs
+    if isinstance(node, IntervalJoin):
+        found["bounds"] = f"{node.left_time} - {node.right_time} from {node.lower} ms to {node.upper} ms"
+    if isinstance(node, TemporalJoin):
+        found["as_of"] = node.left_time or "arrival"
+    return found | ({"condition": text(node.residual)} if node.residual else {})
+
+
+def _over_detail(node: Over) -> dict[str, Any]:
+    begins = "UNBOUNDED" if node.preceding is None else str(node.preceding) if node.rows else length(node.preceding)
+    return {
+        "frame": f"{'ROWS' if node.rows else 'RANGE'} {begins} PRECEDING",
+        "time": node.time or "arrival",
+        "keys": list(node.partition),
+        "calls": [aggregate_text(one) for one in node.calls],
+    }
+
+
+def _order_text(one: Ordering) -> str:
+    return one.column + (" DESC" if one.descending else "")
 
 
 def _scan_watermark(table: Table) -> dict[str, Any]:
     if table.watermark is None:
         return {}
-    return {"watermark": f"{table.watermark.column} - {_length(table.watermark.delay_ms)}"}
+    return {"watermark": f"{table.watermark.column} - {length(table.watermark.delay_ms)}"}
 
 
 def _aggregate_detail(node: WindowAggregate) -> dict[str, Any]:
     window = window_text(node.window) if node.window else f"attached ({', '.join(node.attached or ())})"
     calls = [aggregate_text(one) for one in node.aggregates]
     return {"window": window, "time": node.time, "keys": [text(one) for one in node.keys], "aggregates": calls}
-
-
-def _key_pairs(node: IntervalJoin | WindowJoin) -> list[str]:
-    return [f"{text(a)} = {text(b)}" for a, b in zip(node.left_keys, node.right_keys, strict=True)]
-
-
-def _residual(node: IntervalJoin | WindowJoin) -> dict[str, Any]:
-    return {"condition": text(node.residual)} if node.residual else {}
-
-
-#: Aggregates that keep every value of a window.
-_COLLECTING = ("ARRAY_AGG", "LISTAGG")
-
-
-def _state(node: Node) -> tuple[str, str]:
-    """What a node keeps, and what bounds it; empty for nodes that keep nothing."""
-    match node:
-        case WindowAggregate():
-            per_row = any(one.function in _COLLECTING or one.distinct for one in node.aggregates)
-            what = "values of open windows" if per_row else "one accumulator per key and open window"
-            bound = "a window is dropped when the watermark reaches its end"
-            if isinstance(node.window, Session):
-                bound = "a session is dropped when the watermark passes its end; a key that never pauses keeps growing"
-            return what, bound
-        case IntervalJoin():
-            return (
-                "rows of both sides",
-                f"the bounds on time: {_length(node.upper - node.lower)} and the watermark delay",
-            )
-        case WindowJoin():
-            return "rows of open windows, both sides", "a window is dropped when the watermark reaches its end"
-        case _:
-            return "", ""
 
 
 # --- text ------------------------------------------------------------------------------------------------------
@@ -183,9 +219,9 @@ def _table_lines(table: dict[str, Any]) -> list[str]:
         lines.append(f"  key: {', '.join(table['key'])}")
     if table["watermark"]:
         idle = table["watermark"]["idle_timeout_ms"]
-        delay = _length(table["watermark"]["delay_ms"])
+        delay = length(table["watermark"]["delay_ms"])
         lines.append(
-            f"  watermark: {table['watermark']['column']} - {delay}" + (f", idle after {_length(idle)}" if idle else "")
+            f"  watermark: {table['watermark']['column']} - {delay}" + (f", idle after {length(idle)}" if idle else "")
         )
     return lines
 
@@ -194,7 +230,7 @@ def _node_lines(node: dict[str, Any], depth: int) -> list[str]:
     indent = "  " * depth
     lines = [f"{indent}{node['operator']}" + (f" {node['table']}" if "table" in node else "")]
     for key, value in node.items():
-        if key in ("operator", "table", "inputs", "columns", "state", "bounded_by") or not value:
+        if key in ("operator", "table", "inputs", "columns", "state", "bounded", "bounded_by", "hint") or not value:
             continue
         shown = value
         if isinstance(value, dict):
@@ -205,7 +241,8 @@ def _node_lines(node: dict[str, Any], depth: int) -> list[str]:
     columns = [one["name"] + (" *time*" if one["time_attribute"] else "") for one in node["columns"]]
     lines.append(f"{indent}  columns: {', '.join(columns)}")
     if "state" in node:
-        lines.append(f"{indent}  state: {node['state']}; {node['bounded_by']}")
+        bound = node["bounded_by"] or "NOT BOUNDED, it grows with the input"
+        lines.append(f"{indent}  state: {node['state']}; {bound}")
     for one in node["inputs"]:
         lines += _node_lines(one, depth + 1)
     return lines
@@ -219,25 +256,18 @@ def window_text(window: Window) -> str:
     """
     match window:
         case Tumble():
-            parts = [f"size {_length(window.size)}"]
+            parts = [f"size {length(window.size)}"]
         case Hop():
-            parts = [f"slide {_length(window.slide)}", f"size {_length(window.size)}"]
+            parts = [f"slide {length(window.slide)}", f"size {length(window.size)}"]
         case Cumulate():
-            parts = [f"step {_length(window.step)}", f"size {_length(window.size)}"]
+            parts = [f"step {length(window.step)}", f"size {length(window.size)}"]
         case Session():
-            parts = [f"gap {_length(window.gap)}"]
+            parts = [f"gap {length(window.gap)}"]
             parts += [f"partition by {', '.join(window.partition)}"] if window.partition else []
             return f"SESSION({', '.join(parts)})"
     if window.offset:
-        parts.append(f"offset {_length(window.offset)}")
+        parts.append(f"offset {length(window.offset)}")
     return f"{type(window).__name__.upper()}({', '.join(parts)})"
-
-
-def _length(milliseconds: int) -> str:
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
-        if milliseconds and milliseconds % size == 0:
-            return f"{milliseconds // size} {unit}"
-    return f"{milliseconds} ms"
 
 
 def aggregate_text(call: AggregateCall) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from qanat.model.types import Type
+from qanat.sql.changelog import changes_of, sink_takes
 from qanat.sql.coercion import coerce, is_castable, is_implicit
 from qanat.sql.expressions import Column, Expression, Literal
-from qanat.sql.plan import Field, Node, Project, Table
+from qanat.sql.plan import Field, Filter, Materialize, Node, Project, RegularJoin, Table, Union
 from qanat.sql.scope import Attribute, Relation, place
 from qanat.sql.source import Source, near
 from qanat.sql.statements import Insert, Name
+from qanat.sql.tree import walk
 
 
 def into(statement: Insert, relation: Relation, table: Table, source: Source) -> Node:
@@ -38,6 +40,30 @@ def into(statement: Insert, relation: Relation, table: Table, source: Source) ->
                 raise source.error(message, statement.table.at)
             values[field.name] = Literal(None, field.type)
     return _project(relation.node, table, values, times)
+
+
+def keyed(node: Node, table: Table, statement: Insert, source: Source) -> Node:
+    """The changes of the query as the sink takes them. Raises `SqlError` where it takes inserts only."""
+    changes = changes_of(node)
+    if not changes.updates:
+        return node
+    if not sink_takes(table):
+        culprit = next(type(one).__name__ for one in walk(node) if changes_of(one).updates and not _passes(one))
+        hint = (
+            "'format' = 'debezium-json'"
+            if table.connector
+            else f"PRIMARY KEY ({', '.join(changes.key or ('id',))}) NOT ENFORCED in CREATE TABLE {table.name}"
+        )
+        message = f"`{table.name}` takes inserts only, the query changes its rows ({culprit})"
+        raise source.error(message, statement.table.at, hint)
+    if table.key and (changes.key is None or not set(changes.key) <= set(table.key)):
+        return Materialize(node, table.key, node.schema)
+    return node
+
+
+def _passes(node: Node) -> bool:
+    """Whether a node only passes the changes of its input on."""
+    return isinstance(node, Project | Filter | Union) or (isinstance(node, RegularJoin) and node.kind == "INNER")
 
 
 def _project(node: Node, table: Table, values: dict[str, Expression], times: dict[str, bool]) -> Node:

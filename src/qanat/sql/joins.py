@@ -1,4 +1,4 @@
-"""Joins of two inputs -> `IntervalJoin` or `WindowJoin`; any other join is refused with what to write."""
+"""Joins of two inputs -> `IntervalJoin`, `WindowJoin`, or, where neither time nor window bounds them, `RegularJoin`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from qanat.model.types import BOOLEAN, Kind
+from qanat.sql.changelog import changes_of
 from qanat.sql.coercion import any_null
 from qanat.sql.expressions import Call, Column, Expression, Literal, columns
-from qanat.sql.plan import Field, IntervalJoin, WindowJoin
+from qanat.sql.plan import Field, IntervalJoin, JoinKind, Node, RegularJoin, WindowJoin
 from qanat.sql.scalars import Scalars, try_bind
 from qanat.sql.scope import Relation, Role, unique
 from qanat.sql.source import Source
 
-_KEY = "join on a key and on time: ON a.id = b.id AND a.ts BETWEEN b.ts - INTERVAL '5' SECOND AND b.ts"
-_TIME = "bound the time on both sides: a.ts BETWEEN b.ts - INTERVAL '5' SECOND AND b.ts + INTERVAL '5' SECOND"
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
 
 
@@ -41,13 +40,17 @@ def side_by_side(left: Relation, right: Relation) -> Relation:
 
 @dataclass(slots=True)
 class Join:
-    """The conditions of one join, sorted into what they say."""
+    """The conditions of one join, sorted into what they say. `set_aside`: those on time and windows, which become
+    plain conditions where the join is neither an interval join nor a window join. `ttls`: how long (ms) a regular join
+    keeps a row of each side."""
 
     source: Source
     left: Relation
     right: Relation
     both: Relation
     at: int | None
+    kind: JoinKind = "INNER"
+    ttls: tuple[int | None, int | None] = (None, None)
     left_keys: list[Expression] = field(default_factory=list)
     right_keys: list[Expression] = field(default_factory=list)
     lower: int | None = None
@@ -55,6 +58,8 @@ class Join:
     times: tuple[str, str] | None = None
     window: set[Role] = field(default_factory=set)
     residual: list[Expression] = field(default_factory=list)
+    set_aside: list[Expression] = field(default_factory=list)
+    equalities: list[tuple[Expression, Expression]] = field(default_factory=list)
 
     def take(self, condition: Expression) -> None:
         """One condition, or several under AND."""
@@ -62,6 +67,16 @@ class Join:
             for part in condition.args:
                 self.take(part)
         elif not (self._window_column(condition) or self._time_bound(condition) or self._key(condition)):
+            self.residual.append(condition)
+
+    def take_plain(self, condition: Expression) -> None:
+        """As `take`, where neither time nor window bounds the join. `equalities` keeps each key's condition."""
+        if isinstance(condition, Call) and condition.function == "AND":
+            for part in condition.args:
+                self.take_plain(part)
+        elif self._key(condition):
+            self.equalities.append((condition, self.right_keys[-1]))
+        else:
             self.residual.append(condition)
 
     def sides(self, condition: Expression) -> tuple[set[str], set[str]]:
@@ -90,6 +105,7 @@ class Join:
         if len(roles) != 1 or not roles <= {Role.START, Role.END}:
             return False
         self.window |= {role for role in roles if role}
+        self.set_aside.append(condition)
         return True
 
     def _key(self, condition: Expression) -> bool:
@@ -126,6 +142,7 @@ class Join:
             return False
         self.times = (one[0], other[0])
         self._bound(operator, other[1] - one[1])
+        self.set_aside.append(condition)
         return True
 
     def _bound(self, operator: str, distance: int) -> None:
@@ -153,24 +170,43 @@ class Join:
     # --- the node -------------------------------------------------------------------------------------------
 
     def build(self) -> Relation:
-        """The join node. Raises `UnsupportedError` for a join that would keep its state for ever."""
-        if self.window and self.left.window is not None and self.right.window is not None:
+        """The join node."""
+        if self._by_window():
             return self._window_join()
-        if not self.left_keys:
-            raise self.source.unsupported("the join has no equality of keys", self.at, _KEY)
-        if self.times is None or self.lower is None or self.upper is None:
-            message = (
-                "a join without bounds on time" if self.times is None else "the join bounds the time on one side only"
-            )
-            times = self.left.time_attributes() and self.right.time_attributes()
-            hint = _TIME if times else "both inputs need a time attribute: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND"
-            raise self.source.unsupported(
-                f"{message} is not supported yet" if self.times is None else message, self.at, hint
-            )
-        return self._interval_join(self.times, self.lower, self.upper)
+        if self._by_time() and self.times is not None and self.lower is not None and self.upper is not None:
+            return self._interval_join(self.times, self.lower, self.upper)
+        return self._regular_join()
 
-    def _schema(self) -> tuple[Field, ...]:
-        return tuple(one.field for one in self.both.attributes)
+    def _insert_only(self) -> bool:
+        return not (changes_of(self.left.node).updates or changes_of(self.right.node).updates)
+
+    def _by_window(self) -> bool:
+        """Whether both inputs carry the same window and are joined on all of it."""
+        carried = self.left.window is not None and self.left.window == self.right.window
+        return carried and self.window == {Role.START, Role.END} and self.times is None and self._insert_only()
+
+    def _by_time(self) -> bool:
+        """Whether time is bounded on both sides."""
+        bounded = self.times is not None and self.lower is not None and self.upper is not None
+        return bounded and bool(self.left_keys) and self.kind not in ("SEMI", "ANTI") and self._insert_only()
+
+    def _fields(self) -> tuple[Field, ...]:
+        """All columns of both sides; those of a side that may be missing are nullable."""
+        split = len(self.left.attributes)
+        found = []
+        for place, one in enumerate(self.both.attributes):
+            optional = self.kind in (("RIGHT", "FULL") if place < split else ("LEFT", "FULL"))
+            found.append(replace(one.field, type=one.field.type.with_nullable(True)) if optional else one.field)
+        return tuple(found)
+
+    def _result(self, node: Node, *, keep_roles: bool = False) -> Relation:
+        """The join as a relation. Windows of the inputs end at a join that is not on them."""
+        shown = self.left.attributes if self.kind in ("SEMI", "ANTI") else self.both.attributes
+        attributes = tuple(
+            replace(one, field=made, role=one.role if keep_roles else None)
+            for one, made in zip(shown, node.schema, strict=True)
+        )
+        return Relation(node, attributes, self.left.window if keep_roles else None)
 
     def _interval_join(self, times: tuple[str, str], lower: int, upper: int) -> Relation:
         left, right = (self.both.by_field(name) for name in times)
@@ -183,28 +219,19 @@ class Join:
         assert isinstance(right_time, Column)
         node = IntervalJoin(
             self.left.node, self.right.node, tuple(self.left_keys), tuple(self.right_keys), times[0], right_time.name,
-            lower, upper, conjunction(self.residual), self._schema(),
+            lower, upper, conjunction(self.residual), self._fields(), self.kind,
         )  # fmt: skip
-        # windows of the inputs end here: a pair may lie in two of them
-        attributes = tuple(replace(one, role=None) for one in self.both.attributes)
-        return Relation(node, attributes)
+        return self._result(node)
 
     def _window_join(self) -> Relation:
-        if self.window != {Role.START, Role.END}:
-            hint = "ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.id = b.id"
-            raise self.source.unsupported("a window join needs both window_start and window_end", self.at, hint)
-        if self.left.window != self.right.window:
-            hint = "give both window functions the same lengths"
-            raise self.source.unsupported("the two windows differ", self.at, hint)
         names = [self._window_names(one) for one in (self.left, self.right)]
-        if self.times is not None:
-            hint = "leave the condition on time out: equal windows bound it"
-            raise self.source.unsupported("a window join with a condition on time attributes", self.at, hint)
+        fields = self._fields()
+        shown = fields[: len(self.left.attributes)] if self.kind in ("SEMI", "ANTI") else fields
         node = WindowJoin(
             self.left.node, self.right.node, tuple(self.left_keys), tuple(self.right_keys), names[0], names[1],
-            conjunction(self.residual), self._schema(),
+            conjunction(self.residual), shown, self.kind, fields,
         )  # fmt: skip
-        return Relation(node, self.both.attributes, self.left.window)
+        return self._result(node, keep_roles=True)
 
     def _window_names(self, relation: Relation) -> tuple[str, str, str]:
         found = [relation.by_role(role) for role in Role]
@@ -213,6 +240,21 @@ class Join:
             raise self.source.unsupported("an input of the window join lacks its window's columns", self.at, hint)
         start, end, time = (one.field.name for one in found if one)
         return start, end, time
+
+    def _regular_join(self) -> Relation:
+        for condition in self.set_aside:
+            if not self._key(condition):
+                self.residual.append(condition)
+        fields = tuple(replace(one, time_attribute=False) for one in self._fields())
+        if self.kind in ("SEMI", "ANTI"):
+            shown = tuple(one.field for one in self.left.attributes)
+        else:
+            shown = fields
+        node = RegularJoin(
+            self.left.node, self.right.node, tuple(self.left_keys), tuple(self.right_keys), conjunction(self.residual),
+            shown, self.kind, fields, *self.ttls,
+        )  # fmt: skip
+        return self._result(node)
 
 
 def conjunction(parts: list[Expression]) -> Expression | None:
@@ -237,20 +279,34 @@ def renamed(expression: Expression, names: dict[str, str]) -> Expression:
             return replace(cast, arg=renamed(cast.arg, names))
 
 
-def join(
-    left: Relation, right: Relation, on: list[exp.Expr], where: list[exp.Expr], source: Source, at: int | None
+def join(  # two inputs, their conditions, and where they stand
+    left: Relation,
+    right: Relation,
+    on: list[exp.Expr],
+    where: list[exp.Expr],
+    source: Source,
+    at: int | None,
+    kind: JoinKind = "INNER",
+    ttls: tuple[int | None, int | None] = (None, None),
 ) -> tuple[Relation, list[exp.Expr]]:
-    """Join two relations; of `where` those conditions that read both sides are taken, the others given back."""
+    """Join two relations. An inner join takes from `where` the conditions that read both sides; the others are given
+    back."""
     both = side_by_side(left, right)
     scalars = Scalars(source, both)
-    found = Join(source, left, right, both, at)
+    found = Join(source, left, right, both, at, kind, ttls)
     for node in on:
         found.take(scalars.condition(node, "ON"))
+    if kind != "INNER":
+        return found.build(), where
     rest: list[exp.Expr] = []
     for node in where:
-        bound = try_bind(scalars, node)
+        bound = None if _has_query(node) else try_bind(scalars, node)
         if bound is not None and all(found.sides(bound)):
             found.take(scalars.condition(node, "WHERE"))
         else:
             rest.append(node)
     return found.build(), rest
+
+
+def _has_query(node: exp.Expr) -> bool:
+    return any(isinstance(one, exp.Select) for one in node.walk())

@@ -18,15 +18,18 @@ from qanat.model.functions import UserFunction
 from qanat.model.streams import Stream
 from qanat.model.types import Type
 from qanat.sql.expressions import Expression
+from qanat.sql.source import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column of a node's output. `time_attribute`: carries event time (Flink's *ROWTIME*)."""
+    """One column of a node's output. `time_attribute`: carries event time (Flink's *ROWTIME*); `processing_time`:
+    stands for the time of processing (Flink's *PROCTIME*) and has no value."""
 
     name: str
     type: Type
     time_attribute: bool = False
+    processing_time: bool = False
 
 
 Schema = tuple[Field, ...]
@@ -46,7 +49,8 @@ class Table:
     """A declared table. `connector` None = a stream in the log (then `stream` is its declaration).
 
     `physical`: stored columns in declared order; `computed`: (name, expression over physical columns) in order;
-    `schema`: all columns in declared order, the watermark's column marked as time attribute.
+    `schema`: all columns in declared order, the watermark's column marked as time attribute. `processing_time`:
+    columns AS PROCTIME(); they stand in FOR SYSTEM_TIME AS OF and ORDER BY and have no value.
     """
 
     name: str
@@ -59,6 +63,14 @@ class Table:
     options: Mapping[str, str] = field(default_factory=dict)
     stream: Stream | None = None
     partition_by: tuple[str, ...] = ()
+    processing_time: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> Literal["insert", "upsert", "retract"]:
+        """What reading it gives: inserts; the latest row per key (and tombstones); a whole changelog."""
+        if self.connector is None and self.key:
+            return "upsert"
+        return "retract" if self.options.get("format") == "debezium-json" else "insert"
 
 
 # --- windows -------------------------------------------------------------------------------------------------
@@ -360,6 +372,22 @@ class Rank:
 
 
 @dataclass(frozen=True, slots=True)
+class RowNumber:
+    """ROW_NUMBER() in any order: stands in a plan only while a query is bound. A condition on `number` makes a `Rank`,
+    `Deduplicate` or `WindowRank` of it (`ranking.py`). `source`, `at`: its place in the text. Output: input columns,
+    then `number`."""
+
+    input: Node
+    partition: tuple[str, ...]
+    order: tuple[Ordering, ...]
+    number: str
+    window: tuple[str, str, str] | None
+    source: Source
+    at: int | None
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
 class Over:
     """Aggregates over the rows before each row: every input row once, with one column per call behind its own.
     `time`: the time attribute that orders, rows come out when the watermark passes them, in order of time, then
@@ -428,6 +456,7 @@ Node = (
     | GroupAggregate
     | Deduplicate
     | Rank
+    | RowNumber
     | Over
     | Correlate
     | Normalize

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from qanat.errors import SqlError, UnsupportedError
+from qanat.model.functions import UserFunction
 
 _PARAMETER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.\-]*)\}")
 
@@ -26,6 +27,8 @@ class Source:
     shifts: tuple[tuple[int, int, int, int], ...] = field(default=())
     #: Where the statement begins that is looked at: the place of errors that have none of their own.
     start: int = 0
+    #: The user's functions that this text may call, by name.
+    functions: Mapping[str, UserFunction] = field(default_factory=dict)
 
     def original(self, offset: int) -> int:
         """The offset in the text as written of an offset in the substituted text."""

@@ -11,6 +11,7 @@ from qanat.sql.dialect import WindowTable
 from qanat.sql.expressions import Column, Expression, Literal, columns
 from qanat.sql.plan import (
     Cumulate,
+    Expand,
     Field,
     Filter,
     Hop,
@@ -167,6 +168,11 @@ def detach(node: Node) -> Detached | None:
         case Project():
             found = detach(node.input)
             return None if found is None else _detach_project(node, found)
+        case Expand(input=below):
+            found = detach(below)
+            if found is None or isinstance(found.window, Session):
+                return None
+            return replace(found, node=replace(node, input=found.node, schema=(*found.node.schema, node.schema[-1])))
         case _:
             return None
 

@@ -7,18 +7,32 @@ from dataclasses import replace
 
 from qanat.sql.expressions import Column, Expression, columns
 from qanat.sql.plan import (
+    AggregateCall,
+    Correlate,
+    Deduplicate,
+    Expand,
     Field,
     Filter,
+    GroupAggregate,
     IntervalJoin,
+    LookupJoin,
+    Materialize,
     Node,
+    Normalize,
+    Over,
     Project,
+    Rank,
+    RegularJoin,
+    RowNumber,
     Scan,
     Schema,
     Session,
+    TemporalJoin,
     Union,
     WindowAggregate,
     WindowAssign,
     WindowJoin,
+    WindowRank,
 )
 
 
@@ -56,10 +70,78 @@ def _prune(node: Node, needed: set[str]) -> Node:
             return replace(node, input=below, schema=(*plain, *node.schema[-3:]))
         case WindowAggregate():
             return replace(node, input=_prune(node.input, _read(node)))
+        case GroupAggregate():
+            return replace(node, input=_prune(node.input, _columns(node.keys) | _called(node.aggregates)))
         case IntervalJoin():
             return _join(node, needed, {node.left_time}, {node.right_time})
         case WindowJoin():
             return _join(node, needed, set(node.left_window), set(node.right_window))
+        case RegularJoin():
+            return _join(node, needed, set(), set())
+        case TemporalJoin():
+            return _join(node, needed, {node.left_time or ""}, {node.right_time or ""})
+        case _:
+            return _prune_more(node, needed)
+
+
+def _prune_more(node: Node, needed: set[str]) -> Node:
+    """Nodes that pass their input's columns, some with columns of their own behind them."""
+    match node:
+        case Expand():
+            return _extended(node, (needed - {node.id}) | set(node.keys), 1)
+        case WindowRank() | Rank():
+            return _rank(node, needed)
+        case Deduplicate():
+            return _extended(node, needed | set(node.partition) | ({node.time} if node.time else set()), 0)
+        case Over():
+            own = set(node.partition) | ({node.time} if node.time else set()) | _called(node.calls)
+            return _extended(node, needed | own, len(node.calls))
+        case Correlate():
+            count = len(node.schema) - len(node.input.schema)
+            return _extended(node, needed | _columns(node.args), count)
+        case Normalize():
+            return _extended(node, needed | set(node.key), 0)
+        case Materialize():
+            return replace(node, input=_prune(node.input, {one.name for one in node.schema}))
+        case LookupJoin():
+            return _lookup(node, needed)
+        case RowNumber():
+            own = {*node.partition, *(one.column for one in node.order)}
+            return _extended(node, needed | own, 1)
+        case _:
+            raise TypeError(f"{type(node).__name__} is not known to prune_columns")
+
+
+def _extended(
+    node: Expand | Deduplicate | Over | Correlate | Normalize | RowNumber | Rank | WindowRank,
+    needed: set[str],
+    own: int,
+) -> Node:
+    """The node over a narrower input; its last `own` columns are its own."""
+    added = node.schema[len(node.schema) - own :]
+    below = _prune(node.input, needed & {one.name for one in node.input.schema})
+    shown = {one.name: one for one in node.schema}
+    passed = tuple(shown.get(one.name, one) for one in below.schema)
+    return replace(node, input=below, schema=(*passed, *added))
+
+
+def _rank(node: Rank | WindowRank, needed: set[str]) -> Node:
+    own = {*node.partition, *(one.column for one in node.order)}
+    if isinstance(node, WindowRank):
+        own |= set(node.window)
+    if node.number is not None and node.number not in needed:
+        node = replace(node, number=None, schema=node.schema[:-1])
+    return _extended(node, needed | own, int(node.number is not None))
+
+
+def _lookup(node: LookupJoin, needed: set[str]) -> Node:
+    needed = needed | (columns(node.residual) if node.residual else set())
+    split = len(node.left.schema)
+    kept = [i for i, one in enumerate(node.schema[split:]) if one.name in needed] or [0]
+    lefts = {one.name for one in node.schema[:split]}
+    left = _prune(node.left, (needed & lefts) | _columns(node.left_keys))
+    schema = (*left.schema, *(node.schema[split + i] for i in kept))
+    return replace(node, left=left, columns=tuple(node.columns[i] for i in kept), schema=schema)
 
 
 def _project(node: Project, needed: set[str]) -> Node:
@@ -74,10 +156,15 @@ def _columns(expressions: Iterable[Expression]) -> set[str]:
 
 
 def _read(node: WindowAggregate) -> set[str]:
-    read = {node.time} | _columns(node.keys) | set(node.attached or ())
-    for call in node.aggregates:
-        read |= _columns(call.args) | (columns(call.filter) if call.filter else set())
+    read = {node.time} | _columns(node.keys) | set(node.attached or ()) | _called(node.aggregates)
     return read | set(node.window.partition if isinstance(node.window, Session) else ())
+
+
+def _called(calls: Iterable[AggregateCall]) -> set[str]:
+    read: set[str] = set()
+    for call in calls:
+        read |= _columns(call.args) | (columns(call.filter) if call.filter else set())
+    return read
 
 
 def _union(node: Union, needed: set[str]) -> Node:
@@ -98,15 +185,32 @@ def _exactly(node: Node, wanted: Schema) -> Node:
 
 
 def _join(
-    node: IntervalJoin | WindowJoin, needed: set[str], left_read: set[str], right_read: set[str]
-) -> IntervalJoin | WindowJoin:
+    node: IntervalJoin | WindowJoin | RegularJoin | TemporalJoin,
+    needed: set[str],
+    left_read: set[str],
+    right_read: set[str],
+) -> Node:
     needed = needed | (columns(node.residual) if node.residual else set())
     split = len(node.left.schema)
-    own = {mine.name: theirs.name for mine, theirs in zip(node.schema[split:], node.right.schema, strict=True)}
-    shown = {theirs: mine for mine, theirs in own.items()}
-    lefts = {one.name for one in node.schema[:split]}
-    left = _prune(node.left, (needed & lefts) | _columns(node.left_keys) | left_read)
-    right = _prune(node.right, {own[one] for one in needed & set(own)} | _columns(node.right_keys) | right_read)
-    renamed = tuple(replace(one, name=shown[one.name]) for one in right.schema)
-    schema: tuple[Field, ...] = (*left.schema, *renamed)
-    return replace(node, left=left, right=right, schema=schema)
+    whole = _joined(node)
+    own = {mine.name: theirs.name for mine, theirs in zip(whole[split:], node.right.schema, strict=True)}
+    shown = {theirs.name: mine for mine, theirs in zip(whole[split:], node.right.schema, strict=True)}
+    lefts = {one.name: one for one in whole[:split]}
+    left = _prune(node.left, (needed & set(lefts)) | _columns(node.left_keys) | (left_read - {""}))
+    right_needed = {own[one] for one in needed & set(own)} | _columns(node.right_keys) | (right_read - {""})
+    right = _prune(node.right, right_needed)
+    joined: tuple[Field, ...] = (
+        *(lefts[one.name] for one in left.schema),
+        *(shown[one.name] for one in right.schema),
+    )
+    if isinstance(node, IntervalJoin | TemporalJoin):
+        return replace(node, left=left, right=right, schema=joined)
+    schema = joined[: len(left.schema)] if node.kind in ("SEMI", "ANTI") else joined
+    return replace(node, left=left, right=right, schema=schema, joined=joined)
+
+
+def _joined(node: IntervalJoin | WindowJoin | RegularJoin | TemporalJoin) -> Schema:
+    """The columns of both sides as the residual sees them."""
+    if isinstance(node, IntervalJoin | TemporalJoin):
+        return node.schema
+    return node.joined or node.schema

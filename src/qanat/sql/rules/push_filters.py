@@ -28,7 +28,7 @@ def push_filters(node: Node) -> Node:
         match node.input:
             case Project():
                 node = _below_project(node, node.input)
-            case IntervalJoin():
+            case IntervalJoin(kind="INNER"):
                 node = _into_join(node, node.input)
             case _:
                 pass
