@@ -48,7 +48,7 @@ def run(
     program = compile_script(read_text(script), parse_params(param or []), str(script))
     _check(program, script, starts_empty=state is None and not live)
     rows = _Rows(program, as_json, live)
-    options = EngineOptions(live=live, **({} if batch_rows is None else {"batch_rows": batch_rows}))
+    options = EngineOptions(live=live) if batch_rows is None else EngineOptions(live=live, batch_rows=batch_rows)
     with _state_folder(state) as folder:
         log = open_log(log_url(folder))
         try:

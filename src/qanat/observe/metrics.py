@@ -18,6 +18,7 @@ made per flush or micro-batch, never per message.
 | qanat_pipeline_rows_in_total, _rows_out_total, _late_rows_total, _partly_late_rows_total | pipeline | |
 | qanat_pipeline_watermark_ms | pipeline | event time, ms since 1970 |
 | qanat_pipeline_lag_rows | pipeline | rows of its inputs not yet read |
+| qanat_pipeline_state_bytes | pipeline | what its operators hold, about |
 | qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
 | qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
 """
@@ -117,6 +118,10 @@ class Metrics:
         """Rows still to be read now."""
         self._lag.labels(pipeline).set(rows)
 
+    def pipeline_state(self, pipeline: str, size: int) -> None:
+        """Bytes of state now."""
+        self._state.labels(pipeline).set(size)
+
     def pipeline_latency(self, pipeline: str, seconds: Iterable[float]) -> None:
         """From arrival to result, one value per result or a sample of them."""
         observe = self._latency.labels(pipeline).observe
@@ -156,6 +161,7 @@ class Metrics:
         self._late = self._counter("pipeline_late_rows", "Rows to the late side stream", "pipeline")
         self._partly_late = self._counter("pipeline_partly_late_rows", "Rows that missed some windows", "pipeline")
         self._watermark = self._gauge("pipeline_watermark_ms", "Watermark, ms since 1970", "pipeline")
+        self._state = self._gauge("pipeline_state_bytes", "Bytes of state, about", "pipeline")
         self._lag = self._gauge("pipeline_lag_rows", "Rows of the inputs not yet read", "pipeline")
         self._batch = self._histogram("pipeline_batch_seconds", "One micro-batch, read to commit", "pipeline")
         self._latency = self._histogram("pipeline_latency_seconds", "From arrival to result", "pipeline")

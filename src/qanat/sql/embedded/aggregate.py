@@ -220,6 +220,14 @@ class WindowAggregateOperator:
         states = zip(("keys", "panes", "rows", "extras"), (part.snapshot() for part in parts), strict=True)
         return {**dict(states), "arrived": self._arrived}
 
+    def held(self) -> int:
+        """About how many bytes of state there are."""
+        return sum(part.held() for part in (self._keys, self._store, self._buffer, self._extras))
+
+    def largest(self, count: int) -> list[tuple[str, int]]:
+        """The keys that hold most."""
+        return self._keys.largest([part.weight() for part in (self._store, self._buffer, self._extras)], count)
+
     def restore(self, state: State) -> None:
         """Take a snapshot."""
         self._keys.restore(state["keys"])

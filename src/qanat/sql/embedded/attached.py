@@ -70,6 +70,14 @@ class AttachedAggregateOperator:
         """Keys and waiting rows."""
         return {"keys": self._keys.snapshot(), "rows": self._buffer.snapshot()}
 
+    def held(self) -> int:
+        """About how many bytes of state there are."""
+        return self._keys.held() + self._buffer.held()
+
+    def largest(self, count: int) -> list[tuple[str, int]]:
+        """The keys (each with its window end and start, ms) that hold most."""
+        return self._keys.largest([self._buffer.weight()], count)
+
     def restore(self, state: State) -> None:
         """Take a snapshot."""
         self._keys.restore(state["keys"])

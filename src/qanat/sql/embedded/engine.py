@@ -6,16 +6,19 @@ passing reason, and keeps the others running when one fails for good. Knows no S
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import pyarrow as pa
 
-from qanat.errors import ConfigError, LogFullError
+from qanat.errors import ConfigError, LogError, LogFullError, QanatError
 from qanat.log.base import Log, Transaction
 from qanat.model.arrow import schema_of
 from qanat.model.streams import Column, dead_letter_stream, late_stream
@@ -26,6 +29,8 @@ from qanat.sql.embedded.feeds import Preparer, Source
 from qanat.sql.embedded.operators import Flow
 from qanat.sql.embedded.outputs import StreamOutput
 from qanat.sql.embedded.runner import EngineOptions, Input, Progress, Runner, scan_name
+from qanat.sql.embedded.stored_plans import PLANS, check_plans, dump_plans, load_plans
+from qanat.sql.options import size_bytes
 from qanat.sql.plan import Pipeline, Program, Scan
 
 _RUN_KEY = "engine/run"
@@ -42,12 +47,13 @@ class PipelineMetrics(Protocol):
     def pipeline_watermark(self, pipeline: str, watermark_ms: int) -> None: ...
     def pipeline_lag(self, pipeline: str, rows: int) -> None: ...
     def pipeline_latency(self, pipeline: str, seconds: list[float]) -> None: ...
+    def pipeline_state(self, pipeline: str, size: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
     """One pipeline: `state` is waiting, running, finished, stopped or failed; `error` says why it failed; `fraction`:
-    how far it is through its input files (0-1), None where that is unknown."""
+    how far it is through its input files (0-1), None where that is unknown; `state_bytes`: what it holds, about."""
 
     name: str
     state: str
@@ -61,6 +67,7 @@ class PipelineStatus:
     last_commit_at: float | None
     error: str | None
     fraction: float | None = None
+    state_bytes: int = 0
 
 
 class Engine:
@@ -84,7 +91,12 @@ class Engine:
         self._stop = threading.Event()
         self._wake = threading.Condition()
         self._commits = 0
+        self._options = _with_limit(self._options, program.settings)
+        self._plans = load_plans(log)
+        plans = check_plans(self._plans, program.pipelines)
         self._create_streams()
+        if plans != self._plans:
+            log.submit(Transaction(state={PLANS: dump_plans(plans)})).result()
         self._run = self._run_name()
         self._workers = [_Worker(self, pipeline) for pipeline in program.pipelines]
 
@@ -151,7 +163,17 @@ class Engine:
         """A runner at the place where its last commit left it."""
         runner = Runner(pipeline, self._log, self._sources, self._sink(pipeline), self._options)
         runner.recover()
+        if self._log.state(failure_key(pipeline.name)) is not None:
+            self._log.submit(Transaction(state={failure_key(pipeline.name): None})).result()
         return runner
+
+    def remember(self, pipeline: str, error: BaseException) -> None:
+        """Store why a pipeline failed, for those who look at the log only. Faults of the log itself are not stored."""
+        if not isinstance(error, QanatError) or isinstance(error, LogError):
+            return
+        text = json.dumps({"error": str(error), "at": self._options.clock.now_ms()}).encode()
+        with suppress(QanatError):
+            self._log.submit(Transaction(state={failure_key(pipeline): text})).result()
 
     def _create_streams(self) -> None:
         for stream in (dead_letter_stream(), late_stream()):
@@ -177,7 +199,8 @@ class Engine:
             return CollectSink(schema, lambda rows: collect(pipeline.name, rows))
         if table.stream is not None:
             return StreamOutput(table.stream)
-        return open_sink(table, f"{self._run}-{self._program.pipelines.index(pipeline)}")
+        # by name: a pipeline that comes before this one in the script must not change what its files are called
+        return open_sink(table, f"{self._run}-{zlib.crc32(pipeline.name.encode()):08x}")
 
     def _sources(self, flow: Flow) -> list[Input]:
         return [given for number, scan in enumerate(flow.scans) for given in self._scan_sources(number, scan)]
@@ -219,6 +242,7 @@ class Engine:
         if after.partly_late > before.partly_late:
             metrics.pipeline_partly_late(name, after.partly_late - before.partly_late)
         metrics.pipeline_watermark(name, after.watermark)
+        metrics.pipeline_state(name, after.state_bytes)
 
     def report_latencies(self, runner: Runner) -> None:
         """Pass on the latencies of commits that have finished since the last call."""
@@ -259,6 +283,7 @@ class _Worker:
                         runner.restart()
         except BaseException as error:  # noqa: BLE001 - kept, shown by status() and raised by Engine.run
             self.state, self.failure = "failed", error
+            self._engine.remember(self.name, error)
         finally:
             if runner is not None:
                 runner.close()
@@ -298,7 +323,24 @@ class _Worker:
             p.last_commit_at,
             str(self.failure) if self.failure is not None else None,
             p.fraction,
+            p.state_bytes,
         )
+
+
+def failure_key(pipeline: str) -> str:
+    """Where the log's state says why a pipeline failed: JSON with `error` and `at` (ms)."""
+    return f"failure/{pipeline}"
+
+
+def _with_limit(options: EngineOptions, settings: Mapping[str, str]) -> EngineOptions:
+    """SET 'qanat.state.limit' goes before the project's, not before that of a single pipeline."""
+    text = settings.get("qanat.state.limit")
+    if text is None:
+        return options
+    try:
+        return replace(options, state_limit=size_bytes(text))
+    except ValueError as error:
+        raise ConfigError(f"'qanat.state.limit' is {error}, found {text!r}") from None
 
 
 def _copy(p: Progress) -> Progress:

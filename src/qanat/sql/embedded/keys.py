@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from qanat.sql.embedded.flow import Ints, State
+
+#: About what one key takes beside its values: a row object in a dict.
+_ENTRY_BYTES = 150
 
 
 class KeyIndex:
@@ -53,6 +57,26 @@ class KeyIndex:
     def rows(self, numbers: Ints) -> pl.DataFrame:
         """The key columns for these numbers."""
         return self.values[numbers] if self.values.width else self.values
+
+    def held(self) -> int:
+        """About how many bytes the keys take."""
+        return len(self._numbers) * _ENTRY_BYTES + int(self.values.estimated_size())
+
+    def largest(self, weighed: Sequence[tuple[Ints, float]], count: int) -> list[tuple[str, int]]:
+        """The keys that hold most, with their bytes. `weighed`: key numbers (one per entry), bytes of such an entry."""
+        sizes = np.zeros(max(len(self._numbers), 1))
+        for numbers, size in weighed:
+            sizes += size * np.bincount(numbers, minlength=len(sizes))
+        order = np.argsort(-sizes, kind="stable")[:count]
+        order = order[sizes[order] > 0]
+        return list(zip(self.texts(order), sizes[order].astype(np.int64).tolist(), strict=True))
+
+    def texts(self, numbers: Ints) -> list[str]:
+        """The keys with these numbers as a person would write them."""
+        if not self.values.width:
+            return ["(no key)" for _ in numbers]
+        rows = self.values[numbers].rows()
+        return [", ".join("NULL" if value is None else str(value) for value in row) for row in rows]
 
     def keep(self, live: Ints) -> Ints | None:
         """Forget keys that are not among `live` once they are most of the index.

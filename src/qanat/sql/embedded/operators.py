@@ -80,6 +80,11 @@ class Flow:
         self._newest = 0
         self._root = self._build(root)
 
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """All operators, inputs before what reads them."""
+        return tuple(self._operators)
+
     def _build(self, node: Node) -> _Step:
         if isinstance(node, Scan):
             self.scans.append(node)

@@ -84,6 +84,14 @@ class PaneStore:
             self.pane, self.key = self.pane[cut:].copy(), self.key[cut:].copy()
             self.columns = [column[cut:].copy() for column in self.columns]
 
+    def held(self) -> int:
+        """How many bytes the entries take."""
+        return int(self.pane.nbytes + self.key.nbytes + sum(column.nbytes for column in self.columns))
+
+    def weight(self) -> tuple[Ints, float]:
+        """The key of every entry, and how many bytes an entry takes: see `KeyIndex.largest`."""
+        return self.key, self.held() / max(len(self.key), 1)
+
     def renumber(self, keys: Ints) -> None:
         """Keys have new numbers: old number -> new one."""
         self.key = keys[self.key]

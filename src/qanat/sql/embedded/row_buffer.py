@@ -37,6 +37,7 @@ class RowBuffer:
         columns = [numbers, numbers.alias(TIME), numbers.alias(ARRIVAL)]
         self._empty = empty.with_columns(columns)
         self._parts: list[pl.DataFrame] = []
+        self._bytes = 0
         self._next = 0
 
     def add(self, frame: pl.DataFrame, keys: Ints, times: Ints, arrival: Ints | None = None) -> None:
@@ -47,6 +48,19 @@ class RowBuffer:
                 self._next += len(keys)
             columns = [pl.Series(KEY, keys), pl.Series(TIME, times), pl.Series(ARRIVAL, arrival)]
             self._parts.append(frame.with_columns(columns) if frame.width else pl.DataFrame(columns))
+            self._bytes += int(self._parts[-1].estimated_size())
+
+    def _set(self, rows: pl.DataFrame) -> None:
+        self._parts, self._bytes = [rows], int(rows.estimated_size())
+
+    def held(self) -> int:
+        """About how many bytes the rows take."""
+        return self._bytes
+
+    def weight(self) -> tuple[Ints, float]:
+        """The key of every row, and about how many bytes a row takes: see `KeyIndex.largest`."""
+        keys = self.keys()
+        return keys, self._bytes / max(len(keys), 1)
 
     def rows(self) -> pl.DataFrame:
         """All rows in order of arrival."""
@@ -65,7 +79,7 @@ class RowBuffer:
     def drop_before(self, time: int) -> None:
         """Forget rows with an event time below `time` (ms)."""
         if self._parts:
-            self._parts = [self.rows().filter(pl.col(TIME) >= time)]
+            self._set(self.rows().filter(pl.col(TIME) >= time))
 
     def keys(self) -> Ints:
         """Key numbers in use (with repetitions)."""
@@ -75,7 +89,7 @@ class RowBuffer:
         """Keys have new numbers: old number -> new one."""
         if self._parts:
             rows = self.rows()
-            self._parts = [rows.with_columns(pl.Series(KEY, keys[rows[KEY].to_numpy()]))]
+            self._set(rows.with_columns(pl.Series(KEY, keys[rows[KEY].to_numpy()])))
 
     def snapshot(self) -> State:
         """All rows."""
@@ -83,7 +97,8 @@ class RowBuffer:
 
     def restore(self, state: State) -> None:
         """Take the rows of a snapshot."""
-        self._parts, self._next = [state["rows"]], state["next"]
+        self._set(state["rows"])
+        self._next = state["next"]
 
 
 def sort_order(major: Ints, minor: Ints) -> Ints:

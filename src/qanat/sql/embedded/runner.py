@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,17 +19,23 @@ import polars as pl
 from qanat.clock import MIN_TIME, SYSTEM, Clock
 from qanat.errors import BackpressureError
 from qanat.log.base import Append, Log, Place, Transaction
+from qanat.sql.embedded.carried import carried
 from qanat.sql.embedded.connectors.sinks import Sink
 from qanat.sql.embedded.connectors.streams import offset_of
 from qanat.sql.embedded.feeds import Feed, Preparer, Source
+from qanat.sql.embedded.flow import State
 from qanat.sql.embedded.merge import Merged, Merger
 from qanat.sql.embedded.operators import Flow
 from qanat.sql.embedded.outputs import StreamOutput, dead_rows, late_rows
 from qanat.sql.embedded.state import pack, unpack
+from qanat.sql.embedded.state_limit import check_state
+from qanat.sql.fingerprint import Part, fingerprint
 from qanat.sql.plan import Pipeline, Scan
 
 #: Commits that may be under way while the next micro-batch is computed.
 _IN_FLIGHT = 3
+#: Smaller micro-batches say more about their overhead than about the rate of a pipeline.
+_BULK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class EngineOptions:
     `batch_rows`: at most so many events per micro-batch. `commit_interval_ms`: how long a pipeline with a sink outside
     the log gathers before it commits (each commit is a file); into the log every micro-batch is committed at once.
     `interval_ms`: a live pipeline starts a micro-batch at most so often; what comes meanwhile goes into the next one.
+    `state_limit`: bytes of state that a pipeline may hold (None: any), `state_limits`: those of single pipelines.
     """
 
     live: bool = False
@@ -46,6 +54,12 @@ class EngineOptions:
     interval_ms: int = 10
     snapshot_interval_ms: int = 5_000
     clock: Clock = SYSTEM
+    state_limit: int | None = None
+    state_limits: Mapping[str, int] = field(default_factory=dict)
+
+    def limit_of(self, pipeline: str) -> int | None:
+        """How many bytes of state a pipeline may hold."""
+        return self.state_limits.get(pipeline, self.state_limit)
 
 
 @dataclass(slots=True)
@@ -62,6 +76,14 @@ class Progress:
     first_row_at: float | None = None
     last_commit_at: float | None = None
     latencies: deque[float] = field(default_factory=deque)
+    state_bytes: int = 0
+    bulk_rows: int = 0  # of micro-batches large enough to tell a rate
+    bulk_seconds: float = 0.0
+
+    @property
+    def rate(self) -> float | None:
+        """Rows per second while there is much to do; None where that has not been seen."""
+        return self.bulk_rows / self.bulk_seconds if self.bulk_seconds > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +126,7 @@ class Runner:
         self.progress = Progress()
         self._log, self._sink, self._options = log, sink, options
         self._make_inputs = inputs
+        self._parts = fingerprint(pipeline).parts
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"qanat-commit-{pipeline.name}")
         self._open_flow()
 
@@ -111,6 +134,8 @@ class Runner:
 
     def _open_flow(self) -> None:
         self._flow = Flow(self.pipeline.root)
+        #: Whether what an operator gave cannot be computed again, so that its state is needed with every commit.
+        self._unrepeatable = any(not getattr(one, "repeatable", True) for one in self._flow.operators)
         self._inputs = self._make_inputs(self._flow)
         preparers = [Preparer(scan) for scan in self._flow.scans]
         self._feeds = [self._feed(i, preparers[i.scan]) for i in self._inputs]
@@ -144,9 +169,10 @@ class Runner:
         self._replay(sum(target[f.name]["position"]["consumed"] - f.consumed for f in self._feeds if f.name in target))
         counters = self._flow.context.counters
         counters.late, counters.partly_late = self.progress.late, self.progress.partly_late
+        self._check_state()
 
     def _restore(self, snapshot: dict[str, object]) -> None:
-        self._flow.restore(snapshot["operators"])  # type: ignore[arg-type]
+        self._flow.restore(restored(snapshot, self._parts))
         self._merger.watermarks = list(snapshot["watermarks"])  # type: ignore[call-overload]
         positions = {feed["name"]: feed["position"] for feed in snapshot["feeds"]}  # type: ignore[attr-defined]
         for feed in self._feeds:
@@ -205,7 +231,12 @@ class Runner:
         gathered = self._gathered
         if not gathered.changed:
             gathered.since, gathered.changed = self._options.clock.seconds(), True
+        began = time.perf_counter()
         result = self._flow.process(merged.batches, merged.arrived)
+        self._check_state()
+        if merged.rows >= _BULK:
+            self.progress.bulk_rows += merged.rows
+            self.progress.bulk_seconds += time.perf_counter() - began
         gathered.rows_in += merged.rows
         if result.frame.height:
             gathered.frames.append(result.frame)
@@ -215,6 +246,11 @@ class Runner:
                 gathered.completed += [int(at) for at in events[counts > 0] if at]
         self._side_outputs()
         self.progress.watermark = result.end
+
+    def _check_state(self) -> None:
+        self.progress.state_bytes = check_state(
+            self.pipeline.name, self._parts, self._flow.operators, self._options.limit_of(self.pipeline.name)
+        )
 
     def _side_outputs(self) -> None:
         context = self._flow.context
@@ -274,7 +310,11 @@ class Runner:
         positions = {name: places}
         state: dict[str, bytes | None] = {}
         commit: dict[str, object] = {"feeds": feeds, "sink": None, "progress": self._counts()}
-        if self._options.clock.seconds() - self._last_snapshot >= self._options.snapshot_interval_ms / 1000:
+        commit |= {"watermarks": list(self._merger.watermarks), "rate": self.progress.rate}
+        if (
+            self._unrepeatable
+            or self._options.clock.seconds() - self._last_snapshot >= self._options.snapshot_interval_ms / 1000
+        ):
             self._last_snapshot = self._options.clock.seconds()
             state[f"snapshot/{name}"] = self._snapshot(feeds)
             positions[f"{name}@snapshot"] = places
@@ -319,8 +359,7 @@ class Runner:
         return sum(max(streams[name].ends[part] - offset, 0) for (name, part), offset in places.items())
 
     def _snapshot(self, feeds: list[dict[str, object]]) -> bytes:
-        whole = {"operators": self._flow.snapshot(), "watermarks": self._merger.watermarks, "feeds": feeds}
-        return pack(whole)
+        return pack(snapshot_of(self._flow, self._parts, self._merger.watermarks, feeds))
 
     def _write(  # runs on the writer thread; the parts of one commit
         self,
@@ -377,6 +416,20 @@ class Runner:
     def close(self) -> None:
         """Let go of threads; what is not committed is forgotten (and done again at the next start)."""
         self._writer.shutdown(wait=True)
+
+
+def snapshot_of(flow: Flow, parts: Sequence[Part], watermarks: Sequence[int], feeds: object) -> dict[str, object]:
+    """Everything a pipeline needs to go on: states, with the operators that they are of."""
+    plan = [[part.kind, part.state, list(part.names)] for part in parts]
+    return {"operators": flow.snapshot(), "watermarks": list(watermarks), "feeds": feeds, "plan": plan}
+
+
+def restored(snapshot: Mapping[str, Any], parts: Sequence[Part]) -> list[State]:
+    """The states of a snapshot for the operators `parts`; old snapshots do not say whose theirs are."""
+    first, *states = snapshot["operators"]
+    plan = snapshot.get("plan")
+    old = parts if plan is None else [Part(kind, state, tuple(names)) for kind, state, names in plan]
+    return [first, *carried(states, old, parts)]
 
 
 def scan_name(scan: Scan, number: int, partition: int) -> str:

@@ -303,6 +303,15 @@ class SessionAggregateOperator:
             "next": self._next,
         }
 
+    def held(self) -> int:
+        """About how many bytes of state there are."""
+        sessions = sum(int(column.nbytes) for column in self._open.columns())
+        return self._keys.held() + self._partitions.held() + self._buffer.held() + sessions
+
+    def largest(self, count: int) -> list[tuple[str, int]]:
+        """The keys that hold most."""
+        return self._keys.largest([self._buffer.weight()], count)
+
     def restore(self, state: State) -> None:
         """Take a snapshot."""
         self._keys.restore(state["keys"])
