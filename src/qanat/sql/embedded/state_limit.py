@@ -14,7 +14,7 @@ _KEYS = 5
 
 def check_state(pipeline: str, parts: Sequence[Part], operators: Sequence[Operator], limit: int | None) -> int:
     """Bytes of state, about. Raises `StateLimitError` where that is more than `limit`."""
-    held = [operator.held() for operator in operators]
+    held = [_held(operator) for operator in operators]
     total = sum(held)
     if limit is None or total <= limit:
         return total
@@ -27,6 +27,12 @@ def check_state(pipeline: str, parts: Sequence[Part], operators: Sequence[Operat
         f"pipelines.{pipeline}.state_limit; "
         "or bound the state: a shorter window or gap, a STATE_TTL, fewer keys",
     )
+
+
+def _held(operator: Operator) -> int:
+    """What an operator holds; 0 for one that cannot tell."""
+    ask = getattr(operator, "held", None)
+    return int(ask()) if ask is not None else 0
 
 
 def size_text(size: int) -> str:
