@@ -149,13 +149,13 @@ def _results(program: Program, log: Log, collected: Mapping[str, list[pa.Table]]
     import pyarrow as pa
 
     from qanat.cli.streams import written_by
-    from qanat.model.arrow import schema_of
     from qanat.model.streams import DEAD_LETTERS, LATE
+    from qanat.sql.embedded import collected_schema
 
     results = {}
     for pipeline in program.pipelines:
         if pipeline.sink is None:
-            schema = schema_of((field.name, field.type) for field in pipeline.root.schema)
+            schema = collected_schema(pipeline)
             results[pipeline.name] = pa.concat_tables([schema.empty_table(), *collected.get(pipeline.name, ())])
     for name in (*sorted(written_by(program)), LATE, DEAD_LETTERS):
         results[name] = _stored(log, name)
@@ -163,12 +163,14 @@ def _results(program: Program, log: Log, collected: Mapping[str, list[pa.Table]]
 
 
 def _stored(log: Log, name: str) -> pa.Table:
-    """All rows of a stream, in the order in which they came."""
+    """All rows of a stream, in the order in which they came; of one with a PRIMARY KEY the latest of each key."""
     import pyarrow as pa
 
-    from qanat.model.arrow import schema_of
+    from qanat.log.upserts import latest_rows, shown_schema
 
     status = log.status()[name]
     chunks = [chunk for place, end in status.ends.items() for chunk in log.read((name, place), 0, max(end, 1))]
     batches = [chunk.rows for chunk in sorted(chunks, key=lambda chunk: (chunk.seq, chunk.row))]
-    return pa.Table.from_batches(batches, schema_of((c.name, c.type) for c in status.stream.columns))
+    if not batches:
+        return shown_schema(status.stream).empty_table()
+    return latest_rows(pa.Table.from_batches(batches), status.stream)

@@ -10,7 +10,8 @@ import pyarrow as pa
 from qanat.errors import LogError, UnknownStreamError
 from qanat.log.base import Append, Place, Transaction
 from qanat.model.arrow import schema_of
-from qanat.model.streams import Stream
+from qanat.model.streams import CHANGE, Stream
+from qanat.model.types import TINYINT
 
 _LARGEST = 2**63 - 1
 #: SQLite holds no larger value; one append or one state has to fit.
@@ -58,7 +59,8 @@ class Request:
 
 def declared_schema(stream: Stream) -> pa.Schema:
     """The Arrow schema that a stream's rows are stored in."""
-    return schema_of((column.name, column.type) for column in stream.columns)
+    columns = [(column.name, column.type) for column in stream.columns]
+    return schema_of([*columns, (CHANGE, TINYINT)] if stream.upsert else columns)
 
 
 def prepare(transaction: Transaction, find: Callable[[str], Known]) -> Request:
@@ -123,7 +125,7 @@ def conform(rows: pa.RecordBatch, known: Known) -> pa.RecordBatch:
         wrong = ", ".join(sorted(unknown)) or "one column twice"
         raise LogError(f"rows for {name} have {wrong}; its columns are {', '.join(schema.names)}")
     nullable = {column.name: column.type.nullable for column in known.stream.columns}
-    columns = [_column(rows, field, name, nullable[field.name]) for field in schema]
+    columns = [_column(rows, field, name, nullable.get(field.name, True)) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

@@ -177,7 +177,7 @@ def add_stream(connection: sqlite3.Connection, stream: Stream) -> Known:
 def change_stream(connection: sqlite3.Connection, known: Known, stream: Stream) -> Known:
     """Store a changed declaration, within a transaction; a new version where the columns changed."""
     version = known.version
-    if version == 0 or stream.columns != known.stream.columns:
+    if version == 0 or stream.columns != known.stream.columns or stream.upsert != known.stream.upsert:
         schema = declared_schema(stream).serialize()
         (version,) = connection.execute(ADD_VERSION, (known.number, schema)).fetchone()
     connection.execute(CHANGE_STREAM, (version, encode_stream(stream), known.number))

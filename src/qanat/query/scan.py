@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from qanat.log.base import Log, StreamStatus
+from qanat.log.upserts import latest_rows
 from qanat.model.arrow import schema_of
+from qanat.model.streams import CHANGE
 
 _ROWS = 1 << 16
 
@@ -45,8 +47,17 @@ class StreamScan:
             raise
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, partition by partition."""
-        schema = self.schema
+        """The rows, partition by partition; of a stream with a key the latest row of each."""
+        if self.status.stream.upsert:
+            yield from latest_rows(self._whole(), self.status.stream).to_batches()
+        else:
+            yield from self._stored(self.schema)
+
+    def _whole(self) -> pa.Table:
+        stored = self.schema.append(pa.field(CHANGE, pa.int8()))
+        return pa.Table.from_batches(self._stored(stored), stored)
+
+    def _stored(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for partition, end in sorted(self.status.ends.items()):
             place = self.status.stream.name, partition
             offset = self.status.starts.get(partition, 0)

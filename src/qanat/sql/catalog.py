@@ -173,6 +173,7 @@ def _stream(table: Table, values: Mapping[str, object], statement: CreateTable, 
         retention_bytes=size if isinstance(size, int) else None,
         compact=compact,
         options=dict(table.options),
+        upsert=bool(table.key),
     )
 
 

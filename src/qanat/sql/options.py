@@ -102,7 +102,12 @@ _CSV: dict[str, Check] = {
     "csv.null-literal": lambda text: text,
 }
 _SOURCE: dict[str, Check] = {"scan.watermark.idle-timeout": duration_ms}
-_FORMATS: dict[str, dict[str, Check]] = {"json": _JSON, "csv": _CSV, "parquet": {}}
+_DEBEZIUM: dict[str, Check] = {
+    "debezium-json.timestamp-format.standard": _one_of("SQL"),
+    "debezium-json.ignore-parse-errors": _flag,
+    "debezium-json.schema-include": _one_of("false"),
+}
+_FORMATS: dict[str, dict[str, Check]] = {"json": _JSON, "debezium-json": _DEBEZIUM, "csv": _CSV, "parquet": {}}
 
 
 @dataclass(frozen=True, slots=True)

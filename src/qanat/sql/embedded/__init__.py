@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qanat.sql.embedded.connectors.sinks import collected_schema
     from qanat.sql.embedded.engine import Engine, PipelineStatus
     from qanat.sql.embedded.runner import EngineOptions
 
-__all__ = ["Engine", "EngineOptions", "PipelineStatus"]
+__all__ = ["Engine", "EngineOptions", "PipelineStatus", "collected_schema"]
 
-_WHERE = {"Engine": "engine", "PipelineStatus": "engine", "EngineOptions": "runner"}
+_WHERE = {
+    "Engine": "engine",
+    "PipelineStatus": "engine",
+    "EngineOptions": "runner",
+    "collected_schema": "connectors.sinks",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -20,15 +20,13 @@ import pyarrow as pa
 
 from qanat.errors import ConfigError, LogError, LogFullError, QanatError
 from qanat.log.base import Log, Transaction
-from qanat.model.arrow import schema_of
-from qanat.model.streams import Column, dead_letter_stream, late_stream
-from qanat.sql.embedded.connectors.filesystem_source import FileSource
-from qanat.sql.embedded.connectors.sinks import CollectSink, Sink, open_sink
-from qanat.sql.embedded.connectors.streams import LogSource, TableSource
-from qanat.sql.embedded.feeds import Preparer, Source
+from qanat.model.streams import dead_letter_stream, late_stream
+from qanat.sql.embedded.connectors.sinks import CollectSink, Sink, collected_schema, open_sink
+from qanat.sql.embedded.connectors.streams import TableSource
 from qanat.sql.embedded.operators import Flow
 from qanat.sql.embedded.outputs import StreamOutput
 from qanat.sql.embedded.runner import EngineOptions, Input, Progress, Runner, scan_name
+from qanat.sql.embedded.sources import scan_inputs
 from qanat.sql.embedded.stored_plans import PLANS, check_plans, dump_plans, load_plans
 from qanat.sql.options import size_bytes
 from qanat.sql.plan import Pipeline, Program, Scan
@@ -194,7 +192,7 @@ class Engine:
     def _sink(self, pipeline: Pipeline) -> Sink | StreamOutput:
         table = pipeline.sink
         if table is None:
-            schema = schema_of((field.name, field.type) for field in pipeline.root.schema)
+            schema = collected_schema(pipeline)
             collect = self._collect or (lambda _name, _rows: None)
             return CollectSink(schema, lambda rows: collect(pipeline.name, rows))
         if table.stream is not None:
@@ -208,19 +206,11 @@ class Engine:
     def _scan_sources(self, number: int, scan: Scan) -> list[Input]:
         table, rows = scan.table, self._options.batch_rows
         if table.name in self._inputs:
-            source: Source = TableSource(self._inputs[table.name], rows)
+            source = TableSource(self._inputs[table.name], rows)
             return [Input(number, scan_name(scan, number, 0), source, None)]
-        if table.stream is not None:
-            finished = None if self._options.live else self._finished_test(table.name)
-            places = [(table.stream.name, partition) for partition in range(table.stream.partitions)]
-            return [
-                Input(number, scan_name(scan, number, place[1]), LogSource(self._log, place, rows, finished), place)
-                for place in places
-            ]
-        if table.connector != "filesystem":
-            raise ConfigError(f"table {table.name}: connector {table.connector} cannot be read")
-        columns = [Column(f.name, f.type) for f in Preparer(scan).physical]
-        return [Input(number, scan_name(scan, number, 0), FileSource(table, columns), None)]
+        return scan_inputs(
+            self._log, number, scan, rows, None if self._options.live else self._finished_test(table.name)
+        )
 
     def _finished_test(self, stream: str) -> Callable[[], bool]:
         """In a bounded run a stream ends when all pipelines of the program that write it have."""

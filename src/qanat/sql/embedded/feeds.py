@@ -16,10 +16,12 @@ import polars as pl
 
 from qanat.clock import MAX_TIME, MIN_TIME
 from qanat.codec.base import BadRow
+from qanat.model.streams import CHANGE
+from qanat.model.types import TINYINT
 from qanat.sql.embedded.flow import Ints, advance, empty_column, instants, polars_type
 from qanat.sql.embedded.kernels import to_polars
 from qanat.sql.expressions import columns
-from qanat.sql.plan import Scan
+from qanat.sql.plan import Field, Scan
 
 Token = dict[str, Any]
 
@@ -61,6 +63,9 @@ class Preparer:
         self._computed = [to_polars(e).alias(name) for name, e in computed]
         self._names = names
         self._time = watermark.column if watermark else None
+        if table.changes != "insert":
+            self.physical = [*self.physical, Field(CHANGE, TINYINT)]
+            self._names = [*names, CHANGE]
         self._types = [(f.name, polars_type(f.type)) for f in self.physical]
         self.delay = watermark.delay_ms if watermark else 0
         self.idle_ms = watermark.idle_timeout_ms if watermark else None
@@ -76,6 +81,8 @@ class Preparer:
         if self._computed:
             frame = frame.with_columns(self._computed)
         times = instants(frame[self._time]) if self._time else np.full(frame.height, MIN_TIME, dtype=np.int64)
+        if self._names[-1] == CHANGE:
+            frame = frame.with_columns(pl.col(CHANGE).fill_null(0))
         return frame.select(self._names), times
 
     def _fitted(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from qanat.clock import MAX_TIME, MIN_TIME
+from qanat.model.streams import CHANGE
 from qanat.sql.embedded.feeds import Feed, Taken
 from qanat.sql.embedded.flow import Batch, Ints, empty_frame
 from qanat.sql.plan import Scan
@@ -32,6 +33,7 @@ class Merger:
         self._feeds = feeds
         self._by_scan = [[feed for feed in feeds if feed.scan == number] for number in range(len(scans))]
         self._empty = [empty_frame(scan.schema) for scan in scans]
+        self._changes = [scan.table.changes != "insert" for scan in scans]
         self.watermarks = [MIN_TIME for _ in scans]
 
     def take(self, limit: int, horizon: int | None) -> Merged | None:
@@ -105,7 +107,16 @@ class Merger:
         if sum(len(p) > 0 for p in places) > 1:
             order = np.argsort(seq, kind="stable")
             frame, seq = frame[order], seq[order]
-        return Batch(frame, seq, track)
+        return self._with_kinds(number, frame, seq, track)
+
+    def _with_kinds(self, number: int, frame: pl.DataFrame, seq: Ints, track: Ints) -> Batch:
+        """The batch, with the kinds of its rows where the table gives a changelog."""
+        if not self._changes[number]:
+            return Batch(frame, seq, track)
+        if CHANGE not in frame.columns:
+            return Batch(frame, seq, track, np.empty(0, dtype=np.int8))
+        kinds = np.array(frame[CHANGE].to_numpy(), dtype=np.int8)
+        return Batch(frame.drop(CHANGE), seq, track, kinds)
 
     def idle(self, number: int) -> Batch:
         """An event without rows, after feeds became idle: the watermark of scan `number` moves on without them.
@@ -117,7 +128,7 @@ class Merger:
         before = self.watermarks[number]
         after = max(min(active) if active else max(feed.clock for feed in feeds), before)
         self.watermarks[number] = after
-        return Batch(self._empty[number], np.empty(0, dtype=np.int64), np.array([before, after]))
+        return self._with_kinds(number, self._empty[number], np.empty(0, dtype=np.int64), np.array([before, after]))
 
 
 def _steps(feed: Feed, part: Taken, place: Ints, events: int) -> Ints | None:

@@ -13,8 +13,8 @@ from qanat.codec.json import encode_lines
 from qanat.log.base import Append
 from qanat.log.partitions import partition_rows
 from qanat.model.arrow import schema_of
-from qanat.model.streams import Stream, dead_letter_stream, late_stream
-from qanat.sql.embedded.flow import Ints, LateRows, instants
+from qanat.model.streams import CHANGE, DELETED, Stream, dead_letter_stream, late_stream
+from qanat.sql.embedded.flow import DELETE, UPDATE_BEFORE, Ints, LateRows, instants
 
 #: 9999-12-31T23:59:59.999Z, the last instant that every reader of timestamps can print.
 _LAST = 253_402_300_799_999
@@ -33,7 +33,13 @@ class StreamOutput:
         if not frames:
             return []
         frame = pl.concat(frames) if len(frames) > 1 else frames[0]
-        rows = to_rows(frame.rename(dict(zip(frame.columns, self._columns, strict=True))), self._arrow)
+        columns, schema = self._columns, self._arrow
+        if CHANGE in frame.columns:
+            frame = _upserts(frame)
+            if not frame.height:
+                return []
+            columns, schema = [*columns, CHANGE], schema.append(pa.field(CHANGE, pa.int8()))
+        rows = to_rows(frame.rename(dict(zip(frame.columns, columns, strict=True))), schema)
         if self._stream.partitions == 1 or not self._stream.key:
             return [self._append(0, rows, frame, at)]
         target = partition_rows(rows, self._stream.key, self._stream.partitions)
@@ -57,6 +63,13 @@ class StreamOutput:
         else:
             times = column.fill_null(0).cast(pl.Int64).to_numpy() * 1000 // source.per_second
         return int(times.min()), int(times.max())
+
+
+def _upserts(frame: pl.DataFrame) -> pl.DataFrame:
+    """A changelog as upserts: without -U, and marked where the key is gone."""
+    kind = pl.col(CHANGE)
+    gone = pl.when(kind == int(DELETE)).then(pl.lit(DELETED, dtype=pl.Int8))
+    return frame.filter(kind != int(UPDATE_BEFORE)).with_columns(gone.alias(CHANGE))
 
 
 def to_rows(frame: pl.DataFrame, schema: pa.Schema) -> pa.RecordBatch:

@@ -19,11 +19,13 @@ import polars as pl
 from qanat.clock import MIN_TIME, SYSTEM, Clock
 from qanat.errors import BackpressureError
 from qanat.log.base import Append, Log, Place, Transaction
+from qanat.model.streams import CHANGE
+from qanat.sql.changelog import changes_of
 from qanat.sql.embedded.carried import carried
 from qanat.sql.embedded.connectors.sinks import Sink
 from qanat.sql.embedded.connectors.streams import offset_of
 from qanat.sql.embedded.feeds import Feed, Preparer, Source
-from qanat.sql.embedded.flow import State
+from qanat.sql.embedded.flow import Batch, State
 from qanat.sql.embedded.merge import Merged, Merger
 from qanat.sql.embedded.operators import Flow
 from qanat.sql.embedded.outputs import StreamOutput, dead_rows, late_rows
@@ -127,6 +129,7 @@ class Runner:
         self._log, self._sink, self._options = log, sink, options
         self._make_inputs = inputs
         self._parts = fingerprint(pipeline).parts
+        self._updates = changes_of(pipeline.root).updates
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"qanat-commit-{pipeline.name}")
         self._open_flow()
 
@@ -239,7 +242,7 @@ class Runner:
             self.progress.bulk_seconds += time.perf_counter() - began
         gathered.rows_in += merged.rows
         if result.frame.height:
-            gathered.frames.append(result.frame)
+            gathered.frames.append(self._changes(result))
             gathered.rows_out += result.frame.height
             if self._options.live:
                 events, counts = np.unique(merged.arrived[result.seq], return_counts=True)
@@ -251,6 +254,10 @@ class Runner:
         self.progress.state_bytes = check_state(
             self.pipeline.name, self._parts, self._flow.operators, self._options.limit_of(self.pipeline.name)
         )
+
+    def _changes(self, result: Batch) -> pl.DataFrame:
+        """The rows, with the kind of each where the pipeline changes its results."""
+        return result.frame.with_columns(pl.Series(CHANGE, result.all_kinds)) if self._updates else result.frame
 
     def _side_outputs(self) -> None:
         context = self._flow.context

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from qanat.codec.base import Decoded
 from qanat.codec.csv import CsvOptions
 from qanat.codec.csv import decode_lines as decode_csv
+from qanat.codec.debezium import decode_lines as decode_debezium
 from qanat.codec.json import decode_lines as decode_json
 from qanat.errors import ConfigError, DataError
 from qanat.model.arrow import schema_of
@@ -177,6 +178,8 @@ def _decoder(table: Table, columns: Sequence[Column], *, begun: bool = False) ->
     match table.options.get("format"):
         case "json":
             return lambda data: decode_json(data, columns)
+        case "debezium-json":
+            return lambda data: decode_debezium(data, columns)
         case "csv":
             options = CsvOptions.of(table.options)
             options = replace(options, header=options.header and not begun)
@@ -185,5 +188,6 @@ def _decoder(table: Table, columns: Sequence[Column], *, begun: bool = False) ->
             return lambda _: (_ for _ in ()).throw(TypeError("parquet is read by columns"))
         case other:
             raise ConfigError(
-                f"table {table.name}: unknown format {other}", hint="'format' = 'json', 'csv' or 'parquet'"
+                f"table {table.name}: unknown format {other}",
+                hint="'format' = 'json', 'debezium-json', 'csv' or 'parquet'",
             )

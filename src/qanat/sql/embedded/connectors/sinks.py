@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, TextIO
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qanat.codec.csv import CsvOptions
 from qanat.codec.csv import encode_lines as encode_csv
+from qanat.codec.debezium import encode_lines as encode_debezium
 from qanat.codec.json import encode_lines as encode_json
 from qanat.errors import ConfigError, LogFullError
 from qanat.model.arrow import schema_of
-from qanat.sql.plan import Table
+from qanat.model.streams import CHANGE
+from qanat.model.types import STRING
+from qanat.sql.changelog import changes_of
+from qanat.sql.plan import Pipeline, Table
 
 
 class Sink(Protocol):
@@ -43,6 +48,29 @@ class Sink(Protocol):
     def recover(self, prepared: dict[str, object] | None) -> None:
         """Finish what was committed, remove the rest."""
         ...
+
+
+def shown(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a changelog with the kind of each as text (`op`: +I, -U, +U, -D) in front; other rows as they are."""
+    if CHANGE not in frame.columns:
+        return frame
+    op = pl.col(CHANGE).cast(pl.Int64).replace_strict(list(range(4)), ["+I", "-U", "+U", "-D"], return_dtype=pl.String)
+    rest = frame.columns[:-1]
+    return frame.select(op.alias(_free("op", rest)), *rest)
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def collected_schema(pipeline: Pipeline) -> pa.Schema:
+    """What the caller of a bare SELECT gets: its columns, with `op` in front where the result changes."""
+    fields = [(field.name, field.type) for field in pipeline.root.schema]
+    if changes_of(pipeline.root).updates:
+        fields = [(_free("op", [name for name, _ in fields]), STRING), *fields]
+    return schema_of(fields)
 
 
 class BlackholeSink:
@@ -80,7 +108,7 @@ class PrintSink(BlackholeSink):
         out = self._out or sys.stdout
         prefix = f"{self._prefix}> " if self._prefix else ""
         for frame in rows:
-            lines = encode_json(frame.to_arrow()).decode()
+            lines = encode_json(shown(frame).to_arrow()).decode()
             out.write("".join(prefix + line + "\n" for line in lines.split("\n")[:-1]) if prefix else lines)
         out.flush()
 
@@ -101,7 +129,7 @@ class CollectSink(BlackholeSink):
         """Hand over."""
         rows, self._rows = self._rows, []
         for frame in rows:
-            self._callback(frame.to_arrow().cast(self._schema))
+            self._callback(shown(frame).to_arrow().cast(self._schema))
 
 
 class FileSink:
@@ -206,6 +234,21 @@ class _JsonFiles:
         """Lines need no end."""
 
 
+class _DebeziumFiles:
+    suffix = ""
+
+    def __init__(self, table: Table) -> None:
+        del table
+
+    def write(self, file: BinaryIO, frame: pl.DataFrame) -> None:
+        plain = CHANGE not in frame.columns
+        kinds = np.zeros(frame.height, dtype=np.int8) if plain else frame[CHANGE].to_numpy()
+        file.write(encode_debezium((frame if plain else frame.drop(CHANGE)).to_arrow(), kinds))
+
+    def finish(self, file: BinaryIO) -> None:
+        """Lines need no end."""
+
+
 class _CsvFiles:
     suffix = ""
 
@@ -238,7 +281,12 @@ class _ParquetFiles:
         self._writer = None
 
 
-_FORMATS: dict[str, Callable[[Table], _Files]] = {"json": _JsonFiles, "csv": _CsvFiles, "parquet": _ParquetFiles}
+_FORMATS: dict[str, Callable[[Table], _Files]] = {
+    "json": _JsonFiles,
+    "debezium-json": _DebeziumFiles,
+    "csv": _CsvFiles,
+    "parquet": _ParquetFiles,
+}
 
 
 def _format(table: Table) -> str:
