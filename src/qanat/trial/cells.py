@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from qanat.codec.json import encode_lines
 from qanat.codec.texts import Misfit, timestamp_texts
-from qanat.codec.values import converter, found
+from qanat.codec.values import converter
 from qanat.model.arrow import to_arrow
 from qanat.model.types import TIMESTAMP_LTZ, Kind, Type
 from qanat.trial.cases import Written
@@ -84,9 +84,8 @@ def _adapt(value: Any, kind: Type, date: str | None) -> Any:
         case str() if kind.kind in _TIMES:
             return time_text(value, date, zoned=kind.kind is Kind.TIMESTAMP_LTZ)
         case str() if kind.kind is Kind.BYTES:
-            return (
-                value.removeprefix(_BASE64) if value.startswith(_BASE64) else base64.b64encode(value.encode()).decode()
-            )
+            binary = value.startswith(_BASE64)
+            return value.removeprefix(_BASE64) if binary else base64.b64encode(value.encode()).decode()
         case list() if kind.element is not None and kind.kind is Kind.ARRAY:
             return [_adapt(one, kind.element, date) for one in value]
         case dict() if kind.element is not None and kind.kind is Kind.MAP:
@@ -160,16 +159,17 @@ def show(value: Any, kind: Type | None, date: str | None) -> str:
         case str() if kind is not None and kind.kind in _TIMES and date is not None:
             return value.removeprefix(f"{date} ")
         case str() if kind is None or kind.kind in (Kind.STRING, Kind.BYTES):
-            plain = value and value == value.strip() and value != "NULL" and value.isprintable()
-            return (
-                value
-                if plain and value[0] != '"' and not value.endswith("\\")
-                else json.dumps(value, ensure_ascii=False)
-            )
+            return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
         case list() | dict():
             return json.dumps(value, ensure_ascii=False)
         case _:
             return str(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text can stand in a cell as it is."""
+    odd = text.startswith('"') or "\\" in text or not text.isprintable()
+    return bool(text) and text == text.strip() and text != "NULL" and not odd
 
 
 def _float_text(value: float) -> str:
@@ -184,7 +184,7 @@ def as_yaml(value: Any, kind: Type | None, date: str | None) -> str:
         case None:
             return "null"
         case str() if kind is not None and kind.kind in _TIMES:
-            return show(value, kind, date) if date is None else json.dumps(show(value, kind, date))
+            return show(value, kind, date)
         case str():
             plain = re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in ("true", "false", "null")
             return value if plain else json.dumps(value, ensure_ascii=False)
@@ -212,34 +212,24 @@ def equal(left: Any, right: Any, tolerance: float) -> bool:
             return bool(left == right)
 
 
-def loose_equal(written: object, value: Any) -> bool:
-    """Whether a cell without a type says a value of JSON: the columns of a late row."""
-    if isinstance(written, Written):
-        if written in ("", "NULL") or value is None:
-            return value is None and written in ("", "NULL")
-        return _loose(str(written)) == _loose(value if isinstance(value, str) else json.dumps(value))
-    return (
-        _loose(str(written)) == _loose(str(value)) if isinstance(written, str | decimal.Decimal) else written == value
-    )
-
-
-def _loose(text: str) -> object:
-    if looks_like_time(text) and len(text) > 9:
-        return time_text(text, None, zoned=True)
-    return _number(text)
-
-
-__all__ = [
-    "NUMBERS",
-    "arrow_of",
-    "as_yaml",
-    "equal",
-    "found",
-    "looks_like_time",
-    "loose_equal",
-    "read_cell",
-    "show",
-    "time_ms",
-    "time_text",
-    "values_of",
-]
+def loose(value: object) -> Any:
+    """A cell without a type (a column of a late row), written or found, in one form: times in full, numbers exact."""
+    if isinstance(value, Written) and value in ("", "NULL"):
+        return None
+    if isinstance(value, Written) and value.startswith('"'):
+        return str(json.loads(value))
+    match value:
+        case None | bool():
+            return value
+        case str() if value in ("true", "false"):
+            return value == "true"
+        case str() if looks_like_time(value) and len(value) > len("2026-01-01"):
+            return time_text(str(value), None, zoned=True).rstrip("Z")
+        case str():
+            return _number(str(value))
+        case float():
+            return decimal.Decimal(repr(value))
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return value

@@ -26,6 +26,10 @@ from qanat.sql.embedded.runner import EngineOptions, Input, Runner, scan_name
 from qanat.sql.plan import Pipeline
 from qanat.trial.stage import Stage, Target
 
+#: Kinds of rows of a changelog, numbered as Flink's RowKind.
+INSERT, DELETE = 0, 3
+#: The column of a stream with a key that says what a row does to the one before it; only where a row was deleted.
+_OP = "__op"
 #: Rows of a micro-batch where nothing is cut.
 WHOLE = 1 << 20
 #: A pipeline that is still moving after so many steps feeds itself.
@@ -312,9 +316,8 @@ class Drive:
         return Contents(pa.Table.from_batches([chunk.rows for chunk in chunks], schema))
 
     def _captured(self, target: Target) -> Contents:
-        kept = [
-            one for worker in self._workers if self._stage.sink_of(worker.pipeline) is target for one in worker.kept
-        ]
+        mine = [worker for worker in self._workers if self._stage.sink_of(worker.pipeline) is target]
+        kept = [one for worker in mine for one in worker.kept]
         schema = schema_of((column.name, column.type) for column in target.columns)
         rows = pa.Table.from_batches([batch for batch, _ in kept], schema)
         if all(kinds is None for _, kinds in kept):

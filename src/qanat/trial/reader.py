@@ -45,6 +45,7 @@ _TABLE_KEYS = ("rows", "changelog", "unordered", "tolerance")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -193,14 +194,15 @@ class _Reader:
             if node.tag == "tag:yaml.org,2002:binary":
                 return bytes(yaml.SafeLoader.construct_yaml_binary(yaml.SafeLoader(""), node))
             return str(node.value).encode()
-        return msgspec.json.encode(self._value(node), decimal_format="number")
+        return _encode(self._value(node))
 
     def _rows(self, node: yaml.Node, what: str) -> Rows:
-        if isinstance(node, yaml.ScalarNode) and "|" in node.value:
-            return self._table(node)
         if isinstance(node, yaml.SequenceNode):
             return self._row_list(node)
-        self._fail(_line(node), f"expected {what}: a table (`|`, then lines `| like | this |`) or a list of mappings")
+        if not isinstance(node, yaml.ScalarNode) or "|" not in node.value:
+            wanted = f"{what}: a table (`|`, then lines `| like | this |`) or a list of mappings"
+            self._fail(_line(node), f"expected {wanted}; found {_kind(node)}")
+        return self._table(node)
 
     def _table(self, node: yaml.ScalarNode) -> Rows:
         if node.style != "|":
@@ -258,7 +260,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             spot = self._block_spot(key, node)
         elif node.value:
-            spot = self._list_spot(key, node)
+            spot = self._list_spot(key, node)  # type: ignore[arg-type]  # `_rows` takes nothing else
         else:
             spot = self._scalar_spot(key, node)
         return Expectation(line, stream, rows, None, spot, changelog)
@@ -273,7 +275,7 @@ class _Reader:
         end = self._starts[last] + len(self._lines[last].rstrip("\r\n"))
         return Spot(self._starts[first], end, key.start_mark.column, "table")
 
-    def _list_spot(self, key: yaml.Node, node: yaml.Node) -> Spot:
+    def _list_spot(self, key: yaml.Node, node: yaml.CollectionNode) -> Spot:
         if node.flow_style:
             return Spot(node.start_mark.index, node.end_mark.index, key.start_mark.column, "list")
         items = tuple(int(item.start_mark.line) for item in node.value)
@@ -335,7 +337,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item) for item in node.value]
         text = str(node.value)
-        if node.style is not None:
+        if getattr(node, "style", None) is not None:
             return text
         if text.lower() in _WORDS:
             return _WORDS[text.lower()]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from qanat.errors import ConfigError
-from qanat.model.streams import DEAD_LETTERS, LATE, Column, Stream, dead_letter_stream, late_stream
+from qanat.model.streams import Column, Stream, dead_letter_stream, late_stream
 from qanat.model.types import Type
 from qanat.sql.plan import Pipeline, Program, Scan, Table
 from qanat.sql.tree import walk
@@ -98,6 +98,3 @@ def _in_order(program: Program, reads: Mapping[str, frozenset[str]]) -> tuple[Pi
         ordered.append(ready)
         left.remove(ready)
     return tuple(ordered)
-
-
-__all__ = ["DEAD_LETTERS", "LATE", "Stage", "Target", "build_stage"]

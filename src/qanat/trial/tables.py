@@ -16,7 +16,7 @@ _BAR = re.compile(r"(?<!\\)\|")
 
 
 def parse_table(lines: Sequence[str], first: int, fail: Fail) -> Rows:
-    """The rows of a table whose first line is number `first` of its file. Blank lines and `# comments` are passed over."""
+    """The rows of a table that begins at line `first` of its file. Blank lines and `# comments` are passed over."""
     header: list[str] | None = None
     rows: list[Row] = []
     for line, text in enumerate(lines, first):
