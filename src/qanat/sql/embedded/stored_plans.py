@@ -28,6 +28,7 @@ class StoredPlan(msgspec.Struct, frozen=True):
     text: str
     reads: tuple[str, ...] = ()
     writes: str | None = None
+    connector: str | None = None
     options: dict[str, str] = {}
 
     @property
@@ -48,8 +49,9 @@ def stored_plan(pipeline: Pipeline) -> StoredPlan:
     reads = sorted({table.stream.name for table in tables if table.stream is not None})
     sink = pipeline.sink
     writes = sink.stream.name if sink is not None and sink.stream is not None else None
-    options = dict(sink.options) if sink is not None and sink.connector is not None else {}
-    return StoredPlan(found.whole, found.parts, found.scans, pipeline.text, tuple(reads), writes, options)
+    connector = sink.connector if sink is not None else None
+    options = dict(sink.options) if sink is not None and connector is not None else {}
+    return StoredPlan(found.whole, found.parts, found.scans, pipeline.text, tuple(reads), writes, connector, options)
 
 
 def load_plans(log: Log) -> dict[str, StoredPlan]:
