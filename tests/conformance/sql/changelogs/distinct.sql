@@ -1,0 +1,3 @@
+-- DISTINCT over updates and deletes
+-- key: city
+SELECT DISTINCT city FROM accounts;

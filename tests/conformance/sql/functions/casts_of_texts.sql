@@ -1,0 +1,4 @@
+-- CAST and TRY_CAST of texts to numbers, dates and times
+SELECT id, TRY_CAST(num AS INT) AS i, TRY_CAST(num AS BIGINT) AS b, TRY_CAST(num AS DOUBLE) AS dbl, TRY_CAST(s AS DATE) AS d, TRY_CAST('2026-03-01' AS DATE) AS d2,
+  TRY_CAST('2026-03-01 12:00:00.5' AS TIMESTAMP(3)) AS t, CAST(x AS STRING) AS xs, TRY_CAST('true' AS BOOLEAN) AS bo, CAST(id AS BOOLEAN) AS ib
+FROM texts;

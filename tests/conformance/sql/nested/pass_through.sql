@@ -1,0 +1,2 @@
+-- nested columns as they are
+SELECT id, tags, attrs, items, pos FROM bags;

@@ -1,0 +1,4 @@
+-- without PARTITION BY
+SELECT n, ts, COUNT(*) OVER w AS c, MAX(n) OVER w AS hi
+FROM readings_in_order
+WINDOW w AS (ORDER BY ts ROWS BETWEEN 3 PRECEDING AND CURRENT ROW);

@@ -1,0 +1,2 @@
+-- fails: ORDER BY
+SELECT device, v FROM readings ORDER BY v;

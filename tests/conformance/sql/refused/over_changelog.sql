@@ -1,0 +1,2 @@
+-- fails: changelog
+SELECT device, COUNT(*) OVER (ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS c FROM rates;

@@ -1,0 +1,2 @@
+-- fails: RANK
+SELECT auction, bidder FROM (SELECT *, RANK() OVER (PARTITION BY auction ORDER BY price DESC) AS rn FROM bids) WHERE rn <= 2;

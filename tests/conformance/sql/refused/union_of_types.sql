@@ -1,0 +1,2 @@
+-- fails: UNION
+SELECT id FROM events UNION ALL SELECT ts FROM events;

@@ -1,0 +1,2 @@
+-- every value once
+SELECT DISTINCT device FROM readings_plain;

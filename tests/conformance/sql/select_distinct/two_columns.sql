@@ -1,0 +1,2 @@
+-- pairs once, NULL being a value
+SELECT DISTINCT device, site FROM readings_plain;
