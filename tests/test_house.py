@@ -30,6 +30,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("
 ROOMS = {"model", "observe", "log", "codec", "gateway", "sql", "lake", "stores", "query", "serve", "secure"} | {
     "control",
     "sim",
+    "trial",
     "cli",
 }
 GROUND = {"__init__.py", "__main__.py", "errors.py", "clock.py", "py.typed"}

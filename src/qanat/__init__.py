@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pyarrow as pa
 
     from qanat.log.base import Log
     from qanat.model.types import Type
     from qanat.sql.plan import Program, Table
+    from qanat.trial.verdict import Result
 
-__all__ = ["run"]
+__all__ = ["run", "run_cases"]
 
 
 def run(
@@ -63,6 +65,24 @@ def run(
         return _results(program, log, collected)
     finally:
         log.close()
+
+
+def run_cases(
+    folder: str | Path, pattern: str | None = None, params: Mapping[str, str] | None = None
+) -> tuple[Result, ...]:
+    """Run the cases of a project, as `qanat test` does: one `Result` per case in `folder/tests/*.yaml`, in their order.
+
+    `pattern` chooses cases whose `FILE: NAME` holds it; `params` replace `${NAME}` in the SQL. A result has `name`,
+    `file`, `line`, `passed`, `failures`, and `text()`: why it failed, for people.
+
+    Raises `ConfigError` for a mistake in a case file, `SqlError` for one in the SQL.
+    """
+    from pathlib import Path
+
+    from qanat.cli.test import load
+    from qanat.trial.suite import Wanted, run_suite
+
+    return run_suite(load(Path(folder), params or {}), Wanted(pattern)).results
 
 
 def _as_arrow(name: str, rows: Any) -> pa.Table:

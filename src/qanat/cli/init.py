@@ -39,9 +39,9 @@ def init(
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, str]]:
-    for source in sorted(_SKELETON.iterdir()):
+    for source in sorted(_SKELETON.rglob("*")):
         if source.is_file():
-            yield directory / source.name, source.read_text(encoding="utf-8")
+            yield directory / source.relative_to(_SKELETON), source.read_text(encoding="utf-8")
     yield directory / ".gitignore", _IGNORED
 
 
@@ -50,8 +50,9 @@ def _next_steps(directory: Path) -> str:
     return "\n".join(
         (
             "",
-            "next, start it:",
+            "next, test it, then start it:",
             f"  cd {shlex.quote(str(directory))}",
+            "  qanat test",
             "  qanat up",
             "",
             "and in a second terminal, in the same folder, send a reading and ask:",

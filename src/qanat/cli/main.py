@@ -20,6 +20,7 @@ from qanat.cli.run import run
 from qanat.cli.sim import app as sim
 from qanat.cli.status import status
 from qanat.cli.tail import tail
+from qanat.cli.test import run_tests
 from qanat.cli.up import up
 from qanat.errors import QanatError
 
@@ -91,6 +92,7 @@ app.command("query")(query)
 app.command("tail")(tail)
 app.command("status")(status)
 app.command("explain")(explain)
+app.command("test")(run_tests)
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)
 
