@@ -19,11 +19,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from qanat.log.base import Log
+    from qanat.model.functions import UserFunction
     from qanat.model.types import Type
     from qanat.sql.plan import Program, Table
+    from qanat.sql.user_functions import udf
     from qanat.trial.verdict import Result
 
-__all__ = ["run", "run_cases"]
+__all__ = ["run", "run_cases", "udf"]
+
+
+def __getattr__(name: str) -> object:
+    """`qanat.udf` is loaded when it is first used."""
+    if name != "udf":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from qanat.sql.user_functions import udf
+
+    return udf
 
 
 def run(
@@ -31,12 +42,14 @@ def run(
     inputs: Mapping[str, Any] | None = None,
     params: Mapping[str, str] | None = None,
     batch_rows: int | None = None,
+    functions: Mapping[str, UserFunction] | None = None,
 ) -> dict[str, pa.Table]:
     """Run a script over tables in memory until its inputs end.
 
     `inputs`: rows by table name: Arrow tables and batches, Polars or Pandas frames, whatever speaks Arrow. They take
     the place of the table's stream or connector; where the script declares no such table, its columns are those of
-    the rows. `params` replace `${NAME}`. `batch_rows` cuts the work and never changes the result.
+    the rows. `params` replace `${NAME}`. `batch_rows` cuts the work and never changes the result. `functions`: what
+    `@qanat.udf` made, by the name that the script calls it.
 
     Returns the rows of every stream that the script writes, by name, a bare SELECT's under `result` (then `result_2`,
     ...), and always `late` and `dead_letters`.
@@ -48,7 +61,7 @@ def run(
     from qanat.sql.embedded import Engine, EngineOptions
 
     tables = {name: _as_arrow(name, rows) for name, rows in (inputs or {}).items()}
-    program = _compile(sql, tables, params or {})
+    program = _compile(sql, tables, params or {}, functions or {})
     fitted = {name: _fit(program.tables[name], rows) for name, rows in tables.items()}
     collected: dict[str, list[pa.Table]] = {}
     options = EngineOptions() if batch_rows is None else EngineOptions(batch_rows=batch_rows)
@@ -106,7 +119,9 @@ def _as_arrow(name: str, rows: Any) -> pa.Table:
     return pa.table(rows)
 
 
-def _compile(sql: str, inputs: Mapping[str, pa.Table], params: Mapping[str, str]) -> Program:
+def _compile(
+    sql: str, inputs: Mapping[str, pa.Table], params: Mapping[str, str], functions: Mapping[str, UserFunction]
+) -> Program:
     from qanat.cli.streams import scanned, unfilled
     from qanat.errors import ConfigError, SqlError
     from qanat.sql import compile_script
@@ -116,7 +131,7 @@ def _compile(sql: str, inputs: Mapping[str, pa.Table], params: Mapping[str, str]
     statements = parse_script(read_source(sql, params, "SQL"))
     declared = {statement.name.text for statement, _ in statements if isinstance(statement, CreateTable)}
     inferred = {name: _table_like(name, rows) for name, rows in inputs.items() if name not in declared}
-    program = compile_script(sql, params, "SQL", inferred)
+    program = compile_script(sql, params, "SQL", inferred, functions)
     if not program.pipelines:
         raise SqlError("the script has nothing to run", hint="add an INSERT INTO ... SELECT, or a SELECT")
     unused = sorted(set(inputs) - scanned(program))

@@ -4,6 +4,7 @@
     ├── ConfigError            a setting, option or argument is wrong
     ├── SqlError               the SQL is wrong or not supported; carries line, column and the excerpt
     │   └── UnsupportedError   correct Flink SQL that qanat refuses, with what to write instead
+    ├── FunctionError          a user's function failed, or gave something else than it declares
     ├── DataError              input that cannot be decoded or does not fit its stream
     ├── LogError               the log cannot do what was asked
     │   ├── UnknownStreamError no such stream
@@ -121,6 +122,10 @@ class AuthError(QanatError):
     """Unknown user, wrong password, or not allowed."""
 
     exit_code = 7
+
+
+class FunctionError(QanatError):
+    """A user's function failed, or gave something else than it declares."""
 
 
 class ProtocolError(QanatError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
+from qanat.model.functions import UserFunction
 from qanat.model.types import BIGINT, BOOLEAN, STRING, TIMESTAMP, Kind, Type, array, decimal
 from qanat.sql.changelog import changes_of
 from qanat.sql.coercion import NUMERIC
@@ -238,13 +239,13 @@ class Grouping:
         grouping = self._grouping(node)
         if grouping is not None:
             return grouping
-        if _aggregate_name(node):
+        if _aggregate_name(node, self.source):
             return self._aggregate(node)
         if group_window_role(node) is not None:
             return self._role_column(group_window_role(node), node)
         if isinstance(node, exp.Column):
             return self._key_column(node)
-        if any(not isinstance(key.value, Column) for key in self.keys) and not any(map(_aggregate_name, node.walk())):
+        if any(not isinstance(key.value, Column) for key in self.keys) and not has_aggregates([node], self.source):
             bound = try_bind(self.scalars, node)
             for key in self.keys:
                 if key.value == bound:
@@ -287,7 +288,7 @@ class Grouping:
         if isinstance(node, exp.Filter):
             condition = self.scalars.condition(node.expression.this, "FILTER")
             node = node.this
-        if not _aggregate_name(node):
+        if not _aggregate_name(node, self.source):
             raise self.source.error(f"{node.name.upper()} is no aggregate", place(node), "SUM(x) OVER (...)")
         return self._call(node, condition)
 
@@ -303,7 +304,11 @@ class Grouping:
         return Column(column.name, column.type)
 
     def _call(self, node: exp.Expr, condition: Expression | None) -> AggregateCall:
-        name = _ALIASES.get(_aggregate_name(node), _aggregate_name(node))
+        called = _aggregate_name(node, self.source)
+        function = self.source.functions.get(called)
+        if function is not None:
+            return self._user_call(function, node, condition)
+        name = _ALIASES.get(called, called)
         arguments, distinct = node.expressions, False
         if len(arguments) == 1 and isinstance(arguments[0], exp.Distinct) and not arguments[0].args.get("on"):
             arguments, distinct = arguments[0].expressions, True
@@ -317,8 +322,16 @@ class Grouping:
         bound = tuple(self._argument(one, name) for one in arguments)
         return self._typed_call(name, bound, distinct, condition, node)
 
+    def _user_call(self, function: UserFunction, node: exp.Expr, condition: Expression | None) -> AggregateCall:
+        assert function.result is not None
+        distinct = len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Distinct)
+        if distinct:
+            raise self.source.unsupported(f"DISTINCT in {function.name}", place(node), "SELECT DISTINCT in a subquery")
+        bound = self.scalars.fitted(function, node)
+        return AggregateCall(function.name, bound, function.result, False, condition, function)
+
     def _argument(self, node: exp.Expr, outer: str) -> Expression:
-        nested = next((part for part in node.walk() if _aggregate_name(part)), None)
+        nested = next((part for part in node.walk() if _aggregate_name(part, self.source)), None)
         if nested is not None:
             hint = "aggregate in a subquery, then aggregate its result over window_start, window_end"
             raise self.source.error(f"an aggregate inside {outer}", place(nested), hint)
@@ -440,15 +453,22 @@ def _replaced(whole: Expression, part: Expression, by: Expression) -> Expression
     return whole
 
 
-def _aggregate_name(node: exp.Expr) -> str:
+def _aggregate_name(node: exp.Expr, source: Source) -> str:
     """The aggregate that this node calls, or an empty string."""
     if isinstance(node, exp.Filter):
         node = node.this
-    if isinstance(node, exp.Anonymous) and isinstance(node.this, str) and node.this.upper() in AGGREGATES:
-        return node.this.upper()
-    return ""
+    if not isinstance(node, exp.Anonymous) or not isinstance(node.this, str):
+        return ""
+    function = source.functions.get(node.this)
+    if function is not None:
+        return node.this if function.kind == "AGGREGATE" else ""
+    return node.this.upper() if node.this.upper() in AGGREGATES else ""
 
 
-def has_aggregates(nodes: list[exp.Expr]) -> bool:
-    """Whether any of the expressions calls an aggregate (those of OVER are none)."""
-    return any(_aggregate_name(part) and not part.find_ancestor(exp.Window) for node in nodes for part in node.walk())
+def has_aggregates(nodes: list[exp.Expr], source: Source) -> bool:
+    """Whether any of the expressions calls an aggregate (those of OVER, and of queries inside, are none)."""
+    return any(
+        _aggregate_name(part, source) and not part.find_ancestor(exp.Window, exp.Select)
+        for node in nodes
+        for part in node.walk()
+    )

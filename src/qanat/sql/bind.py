@@ -270,7 +270,7 @@ class Queries:
         found = joins.conjunction([scalars.condition(one, "WHERE") for one in conditions])
         relation = _filtered(relation, found, self.ttl(node))
         group, having = node.args.get("group"), node.args.get("having")
-        if group or having or has_aggregates(node.expressions):
+        if group or having or has_aggregates(node.expressions, self.source):
             made = self._grouped(node, relation)
         else:
             made = self._projected(node, relation)

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from qanat.errors import ConfigError
+from qanat.model.functions import UserFunction
 from qanat.sql.bind import Queries
 from qanat.sql.catalog import Catalog
 from qanat.sql.inserts import into, keyed
 from qanat.sql.plan import Pipeline, Program, Table
 from qanat.sql.rules import optimise
 from qanat.sql.source import Source, near, read_source
-from qanat.sql.statements import CreateTable, CreateView, Insert, Query, Setting, Statement, parse_script
+from qanat.sql.statements import (
+    CreateFunction,
+    CreateTable,
+    CreateView,
+    Insert,
+    Query,
+    Setting,
+    Statement,
+    parse_script,
+)
+from qanat.sql.user_functions import load
 
 
-def compile_texts(files: Sequence[tuple[str, str]], params: Mapping[str, str], tables: Mapping[str, Table]) -> Program:
+def compile_texts(
+    files: Sequence[tuple[str, str]],
+    params: Mapping[str, str],
+    tables: Mapping[str, Table],
+    functions: Mapping[str, UserFunction],
+) -> Program:
     """Compile (name, text) pairs as one script; tables and views may be used before the text that declares them."""
     parsed: list[tuple[Statement, Source]] = []
+    called = dict(functions)
     for name, text in files:
-        parsed += parse_script(read_source(text, params, name))
+        parsed += parse_script(replace(read_source(text, params, name), functions=called))
     catalog = Catalog(dict(tables))
+    for statement, source in parsed:
+        if isinstance(statement, CreateFunction):
+            _add_function(statement, source, called)
     for statement, source in parsed:
         match statement:
             case CreateTable():
@@ -28,13 +51,26 @@ def compile_texts(files: Sequence[tuple[str, str]], params: Mapping[str, str], t
             case Setting():
                 _check_setting(statement, source)
                 catalog.settings[statement.key.text] = statement.value
-            case Insert() | Query():
+            case Insert() | Query() | CreateFunction():
                 pass
     pipelines = _pipelines(parsed, catalog)
     for view, source in catalog.views.values():
         # a view that nothing reads must still be right
         Queries(catalog, source, (view.name.text,)).query(view.query)
     return Program(catalog.tables, pipelines, catalog.settings, tuple(catalog.views))
+
+
+def _add_function(statement: CreateFunction, source: Source, functions: dict[str, UserFunction]) -> None:
+    """Import what CREATE FUNCTION names. Raises `SqlError` at the statement."""
+    name = statement.name
+    if name.text in functions:
+        if statement.if_not_exists:
+            return
+        raise source.error(f"the function `{name.text}` is declared twice", name.at)
+    try:
+        functions[name.text] = load(statement.reference.text, Path(source.name).parent, name.text)
+    except ConfigError as error:
+        raise source.error(error.message, statement.reference.at, error.hint) from error
 
 
 def _pipelines(parsed: Sequence[tuple[Statement, Source]], catalog: Catalog) -> tuple[Pipeline, ...]:

@@ -11,9 +11,10 @@ from decimal import Decimal
 from sqlglot import exp
 
 from qanat.errors import SqlError
+from qanat.model.functions import UserFunction
 from qanat.model.types import BOOLEAN, DOUBLE, STRING, Kind, Type, decimal
 from qanat.sql import functions, intervals
-from qanat.sql.coercion import NUMERIC, TIMESTAMPS, coerce, integer_literal_type, is_castable
+from qanat.sql.coercion import NUMERIC, TIMESTAMPS, coerce, integer_literal_type, is_castable, is_implicit
 from qanat.sql.dialect import TypedCast
 from qanat.sql.expressions import Call, Cast, Expression, Literal
 from qanat.sql.functions import ALIASES, FUNCTIONS, Mismatch
@@ -314,6 +315,8 @@ class Scalars:
     def _function(self, node: exp.Expr) -> Expression:
         written = node.name if isinstance(node.this, str) else node.this.name
         name, at = ALIASES.get(written.upper(), written.upper()), place(node)
+        if written in self.source.functions:
+            return self._user_function(self.source.functions[written], node)
         if name in AGGREGATES:
             hint = "aggregates stand in SELECT and HAVING of a query with GROUP BY window_start, window_end"
             raise self.source.error(f"the aggregate {name} cannot stand here", at, hint)
@@ -327,6 +330,33 @@ class Scalars:
             known = [one for one in (*FUNCTIONS, *AGGREGATES, *ALIASES, "IF") if one.isidentifier()]
             raise self.source.error(f"no function is called {written}", at, near(name, known))
         return self.call(name, self._arguments(name, node), node)
+
+    def _user_function(self, function: UserFunction, node: exp.Expr) -> Expression:
+        """A scalar function of the user; the arguments are cast to the declared types where Flink would by itself."""
+        at = place(node)
+        if function.kind != "SCALAR" or function.result is None:
+            where = (
+                "CROSS JOIN LATERAL TABLE({0}(...))"
+                if function.kind == "TABLE"
+                else "{0}(...) in a query with GROUP BY"
+            )
+            message = f"{function.name} is a {function.kind.lower()} function; it cannot stand here"
+            raise self.source.error(message, at, where.format(function.name))
+        return Call(function.name, self.fitted(function, node), function.result, function)
+
+    def fitted(self, function: UserFunction, node: exp.Expr) -> tuple[Expression, ...]:
+        """The arguments of a call of the user's function, cast to its types."""
+        given = [self.bind(one) for one in node.expressions]
+        wanted = ", ".join(str(one.with_nullable(True)) for one in function.arguments)
+        if len(given) != len(function.arguments):
+            message = f"{function.name} takes {len(function.arguments)} arguments ({wanted}), found {len(given)}"
+            raise self.source.error(message, place(node))
+        for one, target, written in zip(given, function.arguments, node.expressions, strict=True):
+            if not is_implicit(one.type, target):
+                found = one.type.with_nullable(True)
+                hint = f"CAST(... AS {target.with_nullable(True)})"
+                raise self.source.error(f"{function.name} takes ({wanted}), found {found}", place(written), hint)
+        return tuple(coerce(one, target) for one, target in zip(given, function.arguments, strict=True))
 
     def _arguments(self, name: str, node: exp.Expr) -> tuple[Expression, ...]:
         found: list[Expression] = []

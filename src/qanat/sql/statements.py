@@ -97,7 +97,16 @@ class Setting:
     value: str
 
 
-Statement = CreateTable | CreateView | Insert | Query | Setting
+@dataclass(frozen=True, slots=True)
+class CreateFunction:
+    """CREATE FUNCTION name AS 'module.attribute' LANGUAGE PYTHON."""
+
+    name: Name
+    reference: Name
+    if_not_exists: bool
+
+
+Statement = CreateTable | CreateView | CreateFunction | Insert | Query | Setting
 
 _REFUSED: dict[str, str] = {
     "DROP": "remove the CREATE statement from the script instead",
@@ -225,6 +234,13 @@ class StatementParser(FlinkParser):
             raise self.unexpected("expected the end of the statement")
         return statement
 
+    def parse_whole_type(self) -> Type:
+        """A type and nothing behind it."""
+        found = self.parse_data_type()
+        if self._curr:
+            raise self.unexpected("expected the end of the type")
+        return found
+
     def _text(self) -> str:
         tokens = self._chunks[0]
         return self.source.excerpt(tokens[0].start, tokens[-1].end + 1)
@@ -268,8 +284,10 @@ class StatementParser(FlinkParser):
             return self._parse_create_table()
         if self._match_text_seq("VIEW"):
             return self._parse_create_view()
+        if self._match_text_seq("SYSTEM", "FUNCTION") or self._match_text_seq("FUNCTION"):
+            return self._parse_create_function()
         what = self._curr.text.upper() if self._curr else ""
-        hint = "CREATE TABLE and CREATE VIEW are"
+        hint = "CREATE TABLE, CREATE VIEW and CREATE FUNCTION are"
         raise self.fail(f"CREATE {what} is not supported", start, hint, unsupported=True)
 
     def _parse_create_view(self) -> CreateView:
@@ -282,6 +300,19 @@ class StatementParser(FlinkParser):
             self._parse_string_at()
         self.expect("AS")
         return CreateView(name, columns, self._parse_query(), exists)
+
+    def _parse_create_function(self) -> CreateFunction:
+        exists = self._match_text_seq("IF", "NOT", "EXISTS")
+        name = self._parse_name_at()
+        self.expect("AS")
+        reference = self._parse_string_at()
+        self.expect("LANGUAGE")
+        language = self._curr
+        if not self._match_text_seq("PYTHON"):
+            found = language.text if language else "the end of the statement"
+            hint = f"CREATE FUNCTION {name.text} AS 'module.function' LANGUAGE PYTHON"
+            raise self.fail(f"functions in {found} are not supported", name.at, hint, unsupported=True)
+        return CreateFunction(name, reference, bool(exists))
 
     def _parse_create_table(self) -> CreateTable:
         exists = self._match_text_seq("IF", "NOT", "EXISTS")
@@ -413,3 +444,16 @@ class StatementParser(FlinkParser):
 
 
 _QUERY_WORDS = ("SELECT", "WITH", "VALUES", "(")
+
+
+def parse_type(text: str) -> Type:
+    """The type that SQL writes so. Raises ValueError."""
+    source = Source("type", text, text)
+    try:
+        tokens = FlinkTokenizer(dialect=Flink).tokenize(text)
+        parser = StatementParser(dialect=Flink).load(source, tokens)
+        return parser.parse_whole_type()
+    except PlacedError as error:
+        raise ValueError(error.message) from None
+    except _TRIPPED as error:
+        raise ValueError("cannot read it") from error

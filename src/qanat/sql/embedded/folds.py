@@ -126,7 +126,7 @@ class FoldSet:
 
 def fold_of(call: AggregateCall) -> Fold | None:
     """The fold of an aggregate, or None where it needs the rows themselves."""
-    if call.distinct:
+    if call.distinct or call.user is not None:
         return None
     if call.function == "COUNT":
         return Fold(call, (COUNT_CELL,))

@@ -6,15 +6,18 @@ Input: a frame whose rows are sorted by (group, event time, arrival); a group is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from qanat.errors import SqlError
+from qanat.model.functions import UserFunction
 from qanat.model.types import Kind
 from qanat.sql.embedded.flow import Ints, polars_type
 from qanat.sql.embedded.folds import Fold, fold_of, inputs_of
+from qanat.sql.embedded.user_functions import aggregate_value, call_method
 from qanat.sql.plan import AggregateCall
 
 #: Column that numbers rows in order of arrival; FIRST_VALUE, LAST_VALUE and LISTAGG follow it, as in Flink.
@@ -36,12 +39,31 @@ def aggregate_groups(frame: pl.DataFrame, bounds: Ints, calls: Sequence[tuple[in
 
 def _aggregate(frame: pl.DataFrame, bounds: Ints, groups: Ints, number: int, call: AggregateCall) -> pl.Series:
     names, keep = argument_names(number, call)
+    if call.user is not None:
+        return _by_user(frame, bounds, call.user, names, keep)
     fold = fold_of(call)
     if fold is not None:
         return _folded(frame, len(bounds) - 1, groups, fold, names, keep)
     if call.function == "ARRAY_AGG" and keep is None and not call.distinct:
         return _slices(frame[names[0]], bounds).cast(polars_type(call.type))
     return _grouped(frame, len(bounds) - 1, groups, call, names, keep)
+
+
+def _by_user(
+    frame: pl.DataFrame, bounds: Ints, function: UserFunction, names: list[str], keep: str | None
+) -> pl.Series:
+    """A user's aggregate: one accumulator per group, all its rows at once."""
+    assert function.result is not None
+    values = []
+    for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        rows = frame[begin:end]
+        rows = rows.filter(pl.col(keep)) if keep is not None else rows
+        accumulator = call_method(function, function.body)
+        if rows.height:
+            arrays = [rows[name].to_arrow(compat_level=pl.CompatLevel.oldest()) for name in names]
+            call_method(function, partial(accumulator.add, *arrays))
+        values.append(aggregate_value(function, accumulator))
+    return pl.Series("", values, dtype=polars_type(function.result))
 
 
 def _folded(frame: pl.DataFrame, count: int, groups: Ints, fold: Fold, names: list[str], keep: str | None) -> pl.Series:

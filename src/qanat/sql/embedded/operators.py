@@ -10,7 +10,7 @@ import numpy as np
 from qanat.sql.embedded.aggregate import WindowAggregateOperator
 from qanat.sql.embedded.attached import AttachedAggregateOperator
 from qanat.sql.embedded.flow import Batch, Context, Ints, State
-from qanat.sql.embedded.join import IntervalJoinOperator, WindowJoinOperator
+from qanat.sql.embedded.interval_join import IntervalJoinOperator
 from qanat.sql.embedded.session import SessionAggregateOperator
 from qanat.sql.embedded.simple import (
     ExpandOperator,
@@ -19,6 +19,7 @@ from qanat.sql.embedded.simple import (
     UnionOperator,
     WindowAssignOperator,
 )
+from qanat.sql.embedded.window_join import WindowJoinOperator
 from qanat.sql.plan import (
     Correlate,
     Deduplicate,

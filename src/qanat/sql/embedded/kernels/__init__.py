@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from qanat.sql.embedded.kernels import casts, collections, logic, numbers, texts, times
+from qanat.model.functions import UserFunction
+from qanat.sql.embedded.kernels import casts, collections, logic, numbers, texts, times, user
 from qanat.sql.embedded.kernels.base import Kernel, dtype_of, literal
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal, columns, walk
 
@@ -42,7 +43,7 @@ def _compile(expression: Expression, guard: pl.Expr | None) -> pl.Expr:
             return pl.col(name)
         case Literal(value=value, type=kind):
             return literal(value, kind)
-        case Cast() | Call() if guard is None and not columns(expression):
+        case Cast() | Call() if guard is None and not columns(expression) and not _calls_user(expression):
             return _constant(expression)
         case Cast(arg=arg):
             return casts.cast(_compile(arg, guard), expression, guard)
@@ -52,8 +53,14 @@ def _compile(expression: Expression, guard: pl.Expr | None) -> pl.Expr:
             return _case(expression, guard)
         case Call(function="COALESCE" | "IFNULL"):
             return _coalesce(expression, guard)
+        case Call(user=UserFunction() as function, args=args):
+            return user.call(function, [_compile(one, guard) for one in args])
         case Call(function=name, args=args):
             return KERNELS[name](expression, [_compile(one, guard) for one in args], guard)
+
+
+def _calls_user(expression: Expression) -> bool:
+    return any(isinstance(part, Call) and part.user is not None for part in walk(expression))
 
 
 def _constant(expression: Cast | Call) -> pl.Expr:
