@@ -35,6 +35,7 @@ from qanat.sql.plan import (
     Project,
     Rank,
     RegularJoin,
+    RowNumber,
     Scan,
     Session,
     TemporalJoin,
@@ -193,5 +194,5 @@ def _operator(node: Node, context: Context) -> Operator:
             from qanat.sql.embedded.updating.upserts import MaterializeOperator
 
             return MaterializeOperator(node, context)
-        case Scan():
-            raise TypeError("a scan is fed, not run")
+        case Scan() | RowNumber():
+            raise TypeError(f"{type(node).__name__} is not run")
