@@ -54,7 +54,7 @@ class EngineOptions:
     batch_rows: int = 131_072
     commit_interval_ms: int = 1_000
     interval_ms: int = 10
-    snapshot_interval_ms: int = 5_000
+    snapshot_interval_ms: float = 5_000
     clock: Clock = SYSTEM
     state_limit: int | None = None
     state_limits: Mapping[str, int] = field(default_factory=dict)
