@@ -1,4 +1,4 @@
-"""`qanat test`: the cases of a project. Prints and watches; what a case is and whether it holds, `qanat.trial` knows."""
+"""`qanat test`: the cases of a project. Prints and watches; what a case is and whether it holds is `trial`'s."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ from qanat.model.streams import LATE
 from qanat.model.types import Type
 from qanat.trial.cases import OPS
 from qanat.trial.cells import loose, values_of
-from qanat.trial.drive import DELETE, INSERT, Contents
+from qanat.trial.drive import Contents
 from qanat.trial.stage import Target
+from qanat.trial.worker import DELETE, INSERT
 
 Values = tuple[Any, ...]
 
@@ -40,7 +41,7 @@ def found_rows(target: Target, contents: Contents, columns: Sequence[str], *, ch
     kinds = contents.kinds or (INSERT,) * len(rows)
     ops = [OPS[kind] for kind in kinds]
     changing = bool(target.key) or contents.kinds is not None
-    if target.key and not target.captured:
+    if target.key and not target.captured and not target.retracts:
         key = [whole.index(name) for name in target.key]
         rows, ops = _upserts(rows, key, [kind == DELETE for kind in kinds])
     if changing and not changes:

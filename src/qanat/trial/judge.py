@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from qanat.errors import QanatError
 from qanat.model.streams import DEAD_LETTERS, LATE
 from qanat.model.types import TIMESTAMP
-from qanat.trial.cases import END, NO_WATERMARK, Crash, Idle, Restart
+from qanat.trial.cases import END, NO_WATERMARK, OPS, Crash, Idle, Restart
 from qanat.trial.cells import arrow_of, show, values_of
 from qanat.trial.compare import Diff, Values, compare, within
 from qanat.trial.contents import Found, found_rows, kinds_of
@@ -25,30 +26,32 @@ Cut = int | None
 _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What was there at each point, rows in and out per pipeline, and pipelines that failed."""
+
+    looks: list[Look]
+    rows: dict[str, tuple[int, int]]
+    failures: dict[str, Exception]
+
+
 def run_script(script: Script, stage: Stage, cuts: Sequence[Cut]) -> Result:
     """Run a case with every cut; the widest is judged, the others are compared with it."""
     started = time.perf_counter()
     widest, *others = sorted(cuts, key=lambda cut: -(WHOLE if cut is None else cut))
     case = script.case
-    try:
-        looks, rows = _run(script, stage, widest)
-    except Exception as error:  # noqa: BLE001  a pipeline that fails is a case that fails, and the others run on
-        failures = [_broken(case.line, error, widest)]
-        return Result(script.file, case.line, case.name, tuple(failures), (), _since(started), Touched())
-    failures, changes = _judge_all(script, looks)
+    run = _run(script, stage, widest)
+    failures, changes = _judge_all(script, run.looks)
+    failures = [*_broken(case.line, run, widest), *failures]
     for cut in others:
-        failures += _compare_cut(script, stage, looks, cut, widest)
-    touched = Touched(rows, script.fed, _judged(script))
-    notes = _notes(script, looks[-1])
-    return Result(script.file, case.line, case.name, tuple(failures), notes, _since(started), touched, tuple(changes))
+        failures += _compare_cut(script, stage, run, cut, widest)
+    touched = Touched(run.rows, script.fed, _judged(script))
+    notes = _notes(script, run.looks[-1])
+    seconds = time.perf_counter() - started
+    return Result(script.file, case.line, case.name, tuple(failures), notes, seconds, touched, tuple(changes))
 
 
-def _since(started: float) -> float:
-    return time.perf_counter() - started
-
-
-def _run(script: Script, stage: Stage, cut: Cut) -> tuple[list[Look], dict[str, tuple[int, int]]]:
-    """What was there at each point, and rows in and out per pipeline."""
+def _run(script: Script, stage: Stage, cut: Cut) -> _Run:
     drive = Drive(stage, cut or WHOLE)
     looks: list[Look] = []
     try:
@@ -66,14 +69,20 @@ def _run(script: Script, stage: Stage, cut: Cut) -> tuple[list[Look], dict[str, 
                     drive.end()
                 case Judge():
                     looks.append(drive.look())
-        return looks, {name: (one.rows_in, one.rows_out) for name, one in drive.counted().items()}
+        return _Run(looks, drive.counted(), drive.failures())
     finally:
         drive.close()
 
 
-def _broken(line: int, error: Exception, cut: Cut) -> Failure:
-    what = str(error) if isinstance(error, QanatError) else f"{type(error).__name__}: {error}"
-    return Failure(line, f"the pipelines stopped ({_cut_text(cut)}): {what}")
+def _broken(line: int, run: _Run, cut: Cut) -> list[Failure]:
+    return [
+        Failure(line, f"pipeline {name} failed ({_cut_text(cut)}): {_why(error)}")
+        for name, error in run.failures.items()
+    ]
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, QanatError) else f"{type(error).__name__}: {error}"
 
 
 def _cut_text(cut: Cut) -> str:
@@ -181,13 +190,14 @@ def _watermark_failure(mark: ExpectedWatermark, found: int, date: str | None) ->
 # -- cuts -------------------------------------------------------------------------------------------------------------
 
 
-def _compare_cut(script: Script, stage: Stage, looks: Sequence[Look], cut: Cut, widest: Cut) -> list[Failure]:
+def _compare_cut(script: Script, stage: Stage, run: _Run, cut: Cut, widest: Cut) -> list[Failure]:
     """Law 1: how the input is cut changes nothing. The first look that differs is shown."""
-    try:
-        others, _ = _run(script, stage, cut)
-    except Exception as error:  # noqa: BLE001  as in `run_script`
-        return [_broken(script.case.line, error, cut)]
-    for judge, look, other in zip(_judges(script), looks, others, strict=True):
+    other_run = _run(script, stage, cut)
+    if set(other_run.failures) != set(run.failures):
+        return _broken(script.case.line, other_run, cut) or [
+            Failure(script.case.line, f"law 1: with {_cut_text(cut)} no pipeline fails")
+        ]
+    for judge, look, other in zip(_judges(script), run.looks, other_run.looks, strict=True):
         failures = [
             failure
             for name in stage.targets
@@ -219,12 +229,9 @@ def _differing(  # the two looks and how they came about
 
 def _all(name: str, stage: Stage, look: Look) -> list[Values]:
     target = stage.targets[name]
-    found: Found = found_rows(target, look.contents[name], tuple(target.types), changes=_changes(stage, name))
-    return _with_ops(found.rows, found.ops)
-
-
-def _changes(stage: Stage, name: str) -> bool:
-    return bool(stage.targets[name].key)
+    found: Found = found_rows(target, look.contents[name], tuple(target.types), changes=True)
+    changing = any(op != OPS[0] for op in found.ops)
+    return _with_ops(found.rows, found.ops if changing else ())
 
 
 def _notes(script: Script, look: Look) -> tuple[str, ...]:

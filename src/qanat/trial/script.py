@@ -23,7 +23,7 @@ from qanat.gateway.admit import Decode, admit, open_inlet
 from qanat.gateway.offers import Offer
 from qanat.log.base import Append
 from qanat.model.arrow import schema_of
-from qanat.model.streams import LATE, Column, Stream
+from qanat.model.streams import CHANGE, DELETED, LATE, Column, Stream
 from qanat.sql.embedded.connectors.streams import frame_of
 from qanat.sql.embedded.feeds import Preparer
 from qanat.sql.embedded.flow import NULL_TIME, advance
@@ -193,7 +193,7 @@ class _Binder:
         columns = open_inlet(stream, decode_payloads).columns
         names = [column.name for column in columns]
         for column in rows.columns:
-            if column not in (*names, ARRIVED, PARTITION):
+            if column not in (*names, ARRIVED, PARTITION) and not (column == OP and stream.upsert):
                 self._unknown(rows.line, f"column of {name}", column, names)
         cells = [[self._cell(row, column, stream) for row in rows.rows] for column in columns]
         arrays = [pa.array(one, field.type) for one, field in zip(cells, _schema(columns), strict=True)]
@@ -229,6 +229,7 @@ class _Binder:
         row, time = fed.source[number], int(fed.times[number])
         batch = fed.rows.slice(number, 1)
         partition = self._partition(row.cells.get(PARTITION, step.partition), fed.stream, row.line)
+        gone = self._is_gone(row, fed)
         said = row.cells.get(ARRIVED)
         arrived = self._arrival(said if said not in (None, "") else step.arrived, row.line)
         if arrived is None:
@@ -238,12 +239,21 @@ class _Binder:
                 hint = f"give {fed.stream.arrival.name} a value, or say `arrived: 2026-01-31 10:00:00`"
                 self._fail(row.line, "a row without its event time takes the time of arrival, which is not known", hint)
         if fed.table.stream is None:
-            return [Append(fed.stream.name, partition or 0, batch, 0)]
+            return [_marked(Append(fed.stream.name, partition or 0, batch, 0), gone)]
 
         def decode(_payloads: Sequence[bytes], _columns: Sequence[Column]) -> Decoded:
             return Decoded(batch, np.zeros(1, dtype=np.int64))
 
-        return self._admit(fed.stream, encode_lines(batch).rstrip(b"\n"), decode, arrived, partition)
+        appends = self._admit(fed.stream, encode_lines(batch).rstrip(b"\n"), decode, arrived, partition)
+        return [_marked(one, gone) if one.stream == fed.stream.name else one for one in appends]
+
+    def _is_gone(self, row: Row, fed: _Fed) -> bool:
+        """Whether a row of a changelog takes one away."""
+        op = str(row.cells.get(OP, "") or "") if OP not in fed.rows.schema.names else ""
+        allowed = OPS if fed.table.changes == "retract" else ("+I", "+U", "-D")
+        if op and op not in allowed:
+            self._fail(row.line, f"{OP} is one of {', '.join(allowed)}; found {op!r}")
+        return op.startswith("-")
 
     def payloads(self, step: Payloads) -> list[Append]:
         """Messages, decoded by the gateway; what does not fit becomes a dead letter."""
@@ -357,6 +367,14 @@ class _Binder:
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:
     return schema_of((column.name, column.type) for column in columns)
+
+
+def _marked(append: Append, gone: bool) -> Append:
+    """The row, marked where it takes one away."""
+    if not gone:
+        return append
+    rows = append.rows.append_column(CHANGE, pa.array([DELETED], pa.int8()))
+    return Append(append.stream, append.partition, rows, append.at, append.min_time, append.max_time)
 
 
 def _moved(append: Append, partition: int) -> Append:

@@ -17,12 +17,14 @@ from qanat.sql.tree import walk
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Rows that a case can look at. `captured`: they are not in the log but in the hands of a sink."""
+    """Rows that a case can look at. `captured`: they are not in the log but in the hands of a sink;
+    `retracts`: an update of them is stored as a delete and an insert."""
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
     captured: bool = False
+    retracts: bool = False
 
     @property
     def types(self) -> dict[str, Type]:
@@ -64,7 +66,7 @@ def build_stage(program: Program) -> Stage:
     for table in program.tables.values():
         stream = _stream_of(table)
         captured = table.stream is None and table.name not in read
-        targets[table.name] = Target(table.name, stream.columns, table.key, captured)
+        targets[table.name] = Target(table.name, stream.columns, table.key, captured, table.changes == "retract")
         if not captured:
             streams[table.name] = stream
     for pipeline in program.pipelines:
@@ -85,7 +87,8 @@ def _stream_of(table: Table) -> Stream:
     """The stream in the log that holds the table's rows; nothing is deleted while a case runs."""
     if table.stream is not None:
         return replace(table.stream, retention_ms=None, retention_bytes=None, compact=False)
-    return Stream(table.name, tuple(Column(field.name, field.type) for field in table.physical))
+    columns = tuple(Column(field.name, field.type) for field in table.physical)
+    return Stream(table.name, columns, upsert=table.changes != "insert")
 
 
 def _in_order(program: Program, reads: Mapping[str, frozenset[str]]) -> tuple[Pipeline, ...]:
