@@ -467,8 +467,9 @@ def _aggregate_name(node: exp.Expr, source: Source) -> str:
 
 def has_aggregates(nodes: list[exp.Expr], source: Source) -> bool:
     """Whether any of the expressions calls an aggregate (those of OVER, and of queries inside, are none)."""
-    return any(
-        _aggregate_name(part, source) and not part.find_ancestor(exp.Window, exp.Select)
-        for node in nodes
-        for part in node.walk()
-    )
+    return any(_aggregate_name(part, source) for node in nodes for part in node.walk(prune=_ends_query))
+
+
+def _ends_query(node: exp.Expr) -> bool:
+    """Whether what is inside belongs to another query or to OVER."""
+    return isinstance(node, exp.Window | exp.Select)

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import unquote
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,8 +29,10 @@ from qanat.codec.json import decode_lines as decode_json
 from qanat.errors import ConfigError, DataError
 from qanat.model.arrow import schema_of
 from qanat.model.streams import Column
+from qanat.sql.embedded.connectors.filesystem_sink import NO_VALUE
 from qanat.sql.embedded.connectors.streams import frame_of
 from qanat.sql.embedded.feeds import Block, Token
+from qanat.sql.embedded.flow import polars_type
 from qanat.sql.plan import Table
 
 _BLOCK = 8 << 20
@@ -39,10 +43,12 @@ class FileSource:
     """All rows of a filesystem table, in order of file name and place in the file."""
 
     def __init__(self, table: Table, columns: Sequence[Column], block_bytes: int = _BLOCK) -> None:
-        self._table, self._columns, self._block = table, columns, block_bytes
+        inside = [column for column in columns if column.name not in table.partition_by]
+        self._table, self._columns, self._block = table, inside, block_bytes
+        self._of_folder = [column for column in columns if column.name in table.partition_by]
         self._format = table.options.get("format", "")
-        self._decode = _decoder(table, columns)
-        self._decode_rest = _decoder(table, columns, begun=True)
+        self._decode = _decoder(table, inside)
+        self._decode_rest = _decoder(table, inside, begun=True)
         self._path = Path(table.options["path"].removeprefix("file://"))
 
     def fraction(self, token: Token | None) -> float | None:
@@ -83,9 +89,22 @@ class FileSource:
             offset = int(begin["offset"]) if begin else 0
             skip = int(begin.get("skip", 0)) if begin else 0
             reader = self._read_parquet if self._format == "parquet" else self._read_text
-            for block in reader(path, offset):
+            for read in reader(path, offset):
+                block = self._with_folder(read, path) if self._of_folder else read
                 yield replace(block, token={**block.token, "skip": skip}) if skip else block
                 skip = 0
+
+    def _with_folder(self, block: Block, path: Path) -> Block:
+        """The rows with the columns that stand in the names of their file's folders."""
+        pairs = dict(part.split("=", 1) for part in path.relative_to(self._path).parts[:-1] if "=" in part)
+        made = []
+        for column in self._of_folder:
+            if column.name not in pairs:
+                raise DataError(f"{path} is in no folder {column.name}=...", hint="PARTITIONED BY names folders")
+            text = unquote(pairs[column.name])
+            value = None if text == NO_VALUE else text
+            made.append(pl.lit(value, dtype=pl.String).cast(polars_type(column.type)).alias(column.name))
+        return replace(block, frame=block.frame.with_columns(made))
 
     def _read_text(self, path: Path, offset: int) -> Iterator[Block]:
         with _opened(path) as file:
