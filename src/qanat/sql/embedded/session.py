@@ -231,7 +231,9 @@ class SessionAggregateOperator:
 
     def _take(self, batch: Batch) -> Sessions:
         times = instants(batch.frame[self._node.time])
-        who = self._partitions.encode(batch.frame.select(self._partition))
+        # without PARTITION BY all rows are one: a frame of no columns would have no rows
+        partition = batch.frame.select(self._partition) if self._partition else pl.DataFrame(height=batch.frame.height)
+        who = self._partitions.encode(partition)
         settled = settle(self._open, who, times, batch.before, self._gap, self._next)
         late = settled.rows == _LATE
         self._context.reject("SESSION aggregate", batch, late, times, "the session of the row is closed")

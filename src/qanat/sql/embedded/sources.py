@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from qanat.errors import ConfigError
 from qanat.log.base import Log
-from qanat.model.streams import Column
+from qanat.model.streams import CHANGE, Column
 from qanat.sql.embedded.connectors.filesystem_source import FileSource
 from qanat.sql.embedded.connectors.streams import LogSource
 from qanat.sql.embedded.feeds import Preparer
@@ -27,5 +27,6 @@ def scan_inputs(
         ]
     if table.connector != "filesystem":
         raise ConfigError(f"table {table.name}: connector {table.connector} cannot be read")
-    columns = [Column(f.name, f.type) for f in Preparer(scan).physical]
+    # a changelog's kind is no field of its format: the decoder adds it
+    columns = [Column(f.name, f.type) for f in Preparer(scan).physical if f.name != CHANGE]
     return [Input(number, scan_name(scan, number, 0), FileSource(table, columns), None)]
