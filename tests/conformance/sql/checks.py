@@ -40,5 +40,5 @@ def _refusal(case: Case) -> str | None:
     try:
         compiled(case.sql)
     except SqlError as error:
-        return None if str(case.fails) in str(error) else f"refused in other words: {error}"
+        return None if str(case.fails) in error.message else f"refused in other words: {error}"
     return "not refused"

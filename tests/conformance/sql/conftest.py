@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-
 from bench.install import FLINK_VERSION
 from bench.work import WORK
+
 from tests.conformance.sql.flink import Flink, cluster
 
 

@@ -14,19 +14,21 @@ import numpy as np
 import polars as pl
 
 from qanat.log import open_log
-from qanat.model.streams import Column, dead_letter_stream, late_stream
+from qanat.model.streams import CHANGE, dead_letter_stream, late_stream
 from qanat.sql import compile_script
-from qanat.sql.embedded.connectors.filesystem_source import FileSource
 from qanat.sql.embedded.feeds import Feed, Preparer
 from qanat.sql.embedded.flow import Kinds
 from qanat.sql.embedded.merge import Merger
 from qanat.sql.embedded.operators import Flow
-from qanat.sql.embedded.runner import EngineOptions, Input, Runner, scan_name
+from qanat.sql.embedded.runner import EngineOptions, Input, Runner
+from qanat.sql.embedded.sources import scan_inputs
 from qanat.sql.embedded.state import pack, unpack
-from qanat.sql.plan import Pipeline, Scan, Schema
+from qanat.sql.plan import Pipeline, Schema
 from tests.conformance.sql.cases import Change, Result
 from tests.conformance.sql.values import canonical, type_name
 
+#: Rows that a source reads ahead.
+_READ_ROWS = 1_000
 _NAMES = ("+I", "-U", "+U", "-D")
 
 
@@ -54,8 +56,8 @@ class _Work:
         self._schema = pipeline.root.schema
         self._flow = Flow(pipeline.root)
         self._feeds = [
-            Feed(number, Preparer(scan), _source(scan), scan_name(scan, number, 0), by_clock=True)
-            for number, scan in enumerate(self._flow.scans)
+            Feed(one.scan, Preparer(self._flow.scans[one.scan]), one.source, one.name, by_clock=True)
+            for one in _inputs(self._flow)
         ]
         self._merger = Merger(self._flow.scans, self._feeds)
         if state is not None:
@@ -103,10 +105,6 @@ def _columns(schema: Schema) -> tuple[tuple[str, str], ...]:
     return tuple((field.name, type_name(field.type)) for field in schema)
 
 
-def _source(scan: Scan) -> FileSource:
-    return FileSource(scan.table, [Column(f.name, f.type) for f in Preparer(scan).physical])
-
-
 # --- the engine's runner over a log --------------------------------------------------------------------------
 
 
@@ -117,7 +115,10 @@ class _KeptRows:
         self._schema = schema
         self.changes: list[Change] = []
 
-    def write(self, frame: pl.DataFrame, kinds: Kinds | None = None) -> None:
+    def write(self, frame: pl.DataFrame) -> None:
+        kinds = None
+        if CHANGE in frame.columns:
+            kinds, frame = frame[CHANGE].to_numpy(), frame.drop(CHANGE)
         self.changes += rows_of(frame, kinds, self._schema)
 
     def prepare(self) -> dict[str, object]:
@@ -137,7 +138,13 @@ def run_with_restarts(pipeline: Pipeline, folder: Path, batch_rows: int = 5, ste
     sink = _KeptRows(pipeline.root.schema)
     for life in range(1_000):
         snapshots = 0 if life % 2 else 10**9
-        if _live(pipeline, folder, sink, EngineOptions(batch_rows=batch_rows, commit_interval_ms=0, snapshot_interval_ms=snapshots), steps):
+        if _live(
+            pipeline,
+            folder,
+            sink,
+            EngineOptions(batch_rows=batch_rows, commit_interval_ms=0, snapshot_interval_ms=snapshots),
+            steps,
+        ):
             return Result(_columns(pipeline.root.schema), tuple(sink.changes))
         sink.changes = [("+I", ("lost in the crash",))]
     raise AssertionError("no end")
@@ -165,4 +172,9 @@ def _live(pipeline: Pipeline, folder: Path, sink: _KeptRows, options: EngineOpti
 
 
 def _inputs(flow: Flow) -> list[Input]:
-    return [Input(number, scan_name(scan, number, 0), _source(scan), None) for number, scan in enumerate(flow.scans)]
+    """All inputs are files: the log is not read."""
+    log = open_log("memory://")
+    try:
+        return [one for number, scan in enumerate(flow.scans) for one in scan_inputs(log, number, scan, _READ_ROWS)]
+    finally:
+        log.close()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.flink import FlinkCluster, FlinkError, Settings, root_message, split_statements
+
 from tests.conformance.sql.cases import Result
 from tests.conformance.sql.values import canonical, type_name, type_of_flink
 

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from bench.flink import FlinkError
+
 from tests.conformance.sql.cases import Case, all_cases, write_rows
 from tests.conformance.sql.flink import cluster
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from bench.flink import FlinkError
+
 from tests.conformance.sql.cases import Result, all_cases, read_rows
 from tests.conformance.sql.compare import difference
 from tests.conformance.sql.flink import Flink
