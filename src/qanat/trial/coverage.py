@@ -26,7 +26,7 @@ class PipelineCoverage:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """`unused_tables` got no row in any case, `unused_views` are read by no pipeline that did."""
+    """`unused_tables` got no row in any case and are not judged, `unused_views` are read by no pipeline that did."""
 
     pipelines: tuple[PipelineCoverage, ...]
     unused_tables: tuple[str, ...]
@@ -39,7 +39,8 @@ def cover(program: Program, stage: Stage, sql: str, results: Sequence[Result]) -
     ran = {one.name for one in pipelines if one.rows_in}
     wrote = {stage.sink_of(one).name for one in stage.pipelines for c in pipelines if c.name == one.name and c.rows_out}
     fed = frozenset().union(*(result.touched.fed for result in results))
-    tables = tuple(name for name in program.tables if name not in fed | wrote)
+    judged = frozenset().union(*(result.touched.judged for result in results))
+    tables = tuple(name for name in program.tables if name not in fed | wrote | judged)
     texts = _view_texts(program, sql)
     used: set[str] = set()
     for pipeline in program.pipelines:

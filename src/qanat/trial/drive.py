@@ -147,7 +147,7 @@ class Drive:
         mine = [worker for worker in self._workers if self._stage.sink_of(worker.pipeline) is target]
         kept = [one for worker in mine for one in worker.kept]
         schema = schema_of((column.name, column.type) for column in target.columns)
-        rows = pa.Table.from_batches([batch for batch, _ in kept], schema)
+        rows = pa.concat_tables([schema.empty_table(), *(table for table, _ in kept)])
         if all(kinds is None for _, kinds in kept):
             return Contents(rows)
-        return Contents(rows, tuple(kind for batch, some in kept for kind in some or [INSERT] * batch.num_rows))
+        return Contents(rows, tuple(kind for table, some in kept for kind in some or [INSERT] * table.num_rows))

@@ -19,15 +19,15 @@ from qanat.model.arrow import schema_of
 from qanat.model.streams import CHANGE, Stream
 from qanat.sql.embedded.connectors.streams import LogSource
 from qanat.sql.embedded.operators import Flow
-from qanat.sql.embedded.outputs import StreamOutput, to_rows
+from qanat.sql.embedded.outputs import StreamOutput
 from qanat.sql.embedded.runner import EngineOptions, Input, Progress, Runner, scan_name
 from qanat.sql.plan import Pipeline
 from qanat.trial.stage import Stage, Target
 
 #: Kinds of rows of a changelog, numbered as Flink's RowKind.
 INSERT, DELETE = 0, 3
-#: Seconds that pass with a step: so few that no idle timeout ever runs out by itself. Snapshots are taken at every third
-#: step, so that a recovery has both a snapshot and rows to replay.
+#: Seconds that pass with a step: so few that no idle timeout ever runs out by itself. Snapshots are taken at every
+#: third step, so that a recovery has both a snapshot and rows to replay.
 _TICK, _SNAPSHOT_MS = 1e-9, 2.5e-6
 #: Whether a stream has ended.
 Ended = Callable[[str], bool]
@@ -100,7 +100,7 @@ class Plug:
 
 
 #: Rows that a sink was given, and what kind each is (None: all are inserts).
-Kept = tuple[pa.RecordBatch, "list[int] | None"]
+Kept = tuple[pa.Table, "list[int] | None"]
 
 
 class Retracts(StreamOutput):
@@ -133,7 +133,7 @@ class Capture:
         rows = frame if kinds is None else frame.drop(CHANGE)
         if rows.height:
             named = rows.rename(dict(zip(rows.columns, self._columns, strict=True)))
-            self._waiting.append((to_rows(named, self._schema), kinds))
+            self._waiting.append((named.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schema), kinds))
 
     def prepare(self) -> None:
         """Nothing is needed."""
