@@ -53,7 +53,7 @@ def changes_of(node: Node) -> Changes:
     """What the rows of this node are."""
     match node:
         case Scan(table=table):
-            return Changes(table.changes != "insert", _present(table.key, node) if table.changes == "upsert" else None)
+            return Changes(table.changes != "insert", _present(table.key, node) if table.changes != "insert" else None)
         case Project():
             return _projected(node)
         case Filter(input=below) | WindowAssign(input=below) | RowNumber(input=below):
