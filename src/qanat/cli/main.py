@@ -12,10 +12,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from qanat.cli.apply import apply
 from qanat.cli.demo import demo
 from qanat.cli.explain import explain
 from qanat.cli.init import init
+from qanat.cli.plan import plan
 from qanat.cli.query import query
+from qanat.cli.replay import replay
 from qanat.cli.run import run
 from qanat.cli.sim import app as sim
 from qanat.cli.status import status
@@ -92,6 +95,9 @@ app.command("query")(query)
 app.command("tail")(tail)
 app.command("status")(status)
 app.command("explain")(explain)
+app.command("plan")(plan)
+app.command("apply")(apply)
+app.command("replay")(replay)
 app.command("test")(run_tests)
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)

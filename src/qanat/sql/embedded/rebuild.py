@@ -18,7 +18,7 @@ from qanat.sql.embedded.feeds import Block, Feed, Preparer, Source, Token
 from qanat.sql.embedded.flow import Batch, Ints, empty_frame, no_rows
 from qanat.sql.embedded.merge import Merger
 from qanat.sql.embedded.operators import Flow
-from qanat.sql.embedded.runner import Input, snapshot_of
+from qanat.sql.embedded.runner import Input, restored, snapshot_of
 from qanat.sql.embedded.sources import scan_inputs
 from qanat.sql.fingerprint import fingerprint
 from qanat.sql.plan import Pipeline
@@ -73,6 +73,15 @@ class Rebuild:
                 feed.seek(_position({"offset": span.starts[one.name]}))
         self._merger = Merger(scans, self._feeds)
         self.rows_read = 0
+
+    def resume(self, snapshot: Mapping[str, Any]) -> None:
+        """Begin with the states of a snapshot, where that was taken. Only before `run`."""
+        self._flow.restore(restored(snapshot, self._parts))
+        self._merger.watermarks = list(snapshot["watermarks"])
+        positions = {feed["name"]: feed["position"] for feed in snapshot["feeds"]}
+        for feed in self._feeds:
+            if feed.name in positions:
+                feed.seek(positions[feed.name])
 
     def _bounded(self, given: Input) -> Source:
         if given.place is not None:
@@ -131,6 +140,10 @@ class Rebuild:
         """The positions in the log."""
         pairs = zip(self._inputs, self.feeds(), strict=True)
         return {one.place: offset_of(at["position"]["token"]) for one, at in pairs if one.place is not None}
+
+    def place(self, feed: str) -> Place | None:
+        """The place of the log that a feed reads; None for one outside of it."""
+        return next(one.place for one in self._inputs if one.name == feed)
 
     @property
     def watermarks(self) -> list[int]:
