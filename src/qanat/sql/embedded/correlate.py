@@ -9,7 +9,7 @@ import pyarrow as pa
 from qanat.model.functions import UserFunction
 from qanat.model.types import Kind
 from qanat.sql.embedded.flow import Batch, Ints, empty_frame, polars_type
-from qanat.sql.embedded.kernels import to_polars
+from qanat.sql.embedded.kernels import dtype_of, to_polars
 from qanat.sql.embedded.simple import Stateless
 from qanat.sql.embedded.user_functions import call_table
 from qanat.sql.plan import Correlate
@@ -53,10 +53,12 @@ class CorrelateOperator(Stateless):
         return self._unnested(arguments.to_series())
 
     def _unnested(self, lists: pl.Series) -> tuple[Ints, list[pl.Series]]:
+        kind = self._node.args[0].type
+        if kind.kind is Kind.MAP:
+            lists = lists.cast(dtype_of(kind))
         lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
         rows = np.repeat(np.arange(len(lists)), lengths)
         inside = lists.filter(pl.Series(lengths > 0)).explode(empty_as_null=True)
-        kind = self._node.args[0].type
         in_columns = kind.kind is Kind.MAP or (kind.element is not None and kind.element.kind is Kind.ROW)
         columns = inside.struct.unnest().get_columns() if in_columns else [inside]
         if self._node.ordinality:
