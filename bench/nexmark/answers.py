@@ -50,7 +50,11 @@ def answer(output: Path, *, first_places: bool = False) -> Answer:
 
 def canonical(row: Mapping[str, Any]) -> str:
     """A row as text. DECIMAL without trailing zeros, which writers treat differently."""
-    return json.dumps(list(row.values()), default=lambda number: f"{number.normalize():f}", ensure_ascii=False)
+    return json.dumps(list(row.values()), default=_shortest, ensure_ascii=False)
+
+
+def _shortest(number: decimal.Decimal) -> int | str:
+    return int(number) if number == int(number) else f"{number.normalize():f}"
 
 
 def digest(bag: Mapping[str, int]) -> str:

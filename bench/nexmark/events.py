@@ -3,8 +3,8 @@
 Of 50 events one is a person, three are auctions, 46 are bids. Half of the bids go to a hot auction, three quarters come
 from a hot bidder, three quarters of the auctions are a hot seller's; who is hot changes every hundred auctions or
 people. Prices are log-uniform from 1 to 1,000,000 dollars, in cents. An auction lasts as long as it takes for a hundred
-others to begin, on average. `extra` pads a person to 200 bytes, an auction to 500, a bid to 100, as the definition counts
-them, give or take a fifth.
+others to begin, on average. `extra` pads a person to 200 bytes, an auction to 500, a bid to 100, as the definition
+counts them, give or take a fifth.
 
 A line holds one event of the table that queries.py declares: event_type 0, 1, 2 and the event in `person`, `auction`
 or `bid`, the other two null, as Flink's json format writes it.

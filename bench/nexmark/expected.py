@@ -20,7 +20,7 @@ from bench.nexmark.events import Shape, events_file
 from bench.nexmark.queries import QUERIES, Query, script, side_input
 from bench.work import empty_folder, write_json
 
-#: Five and a half hours that begin at 18:30 and cross midnight, in windows with 25 events; times go back by up to 3.2 s.
+#: Five and a half hours from 18:30 on, past midnight, with 25 events in 10 s; times go back by up to 3.2 s.
 SHAPE = Shape(events=50_000, rate=2.5, group=10, first_ms=1_436_985_000_000)
 EXPECTED = Path(__file__).with_name("expected.json")
 

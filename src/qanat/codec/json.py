@@ -17,6 +17,7 @@ from qanat.codec.json_bulk import Rows, bulk_schema, read_rows
 from qanat.codec.json_encode import encode_lines
 from qanat.codec.json_flat import read_flat
 from qanat.codec.json_rows import decode_documents
+from qanat.codec.json_shapes import read_shapes
 from qanat.model.streams import Column
 
 __all__ = ["decode_lines", "decode_payloads", "encode_lines"]
@@ -85,6 +86,8 @@ def _attempt(
 ) -> Iterator[Decoded]:
     """All rows at once; or in pieces, and these in pieces, down to the few rows that hold what is not plain."""
     batch = read_flat(rows, columns)
+    if batch is None:
+        batch = read_shapes(rows, columns)
     if batch is None:
         batch = read_rows(rows, columns, schema)
     if batch is not None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from qanat.codec.texts import TEXT_KINDS, column_of
-from qanat.model.arrow import schema_of
+from qanat.model.arrow import schema_of, to_arrow
 from qanat.model.streams import Column
 from qanat.model.types import Kind, Type
 
@@ -62,7 +62,7 @@ def bulk_schema(columns: Sequence[Column]) -> pa.Schema | None:
     """What Arrow is to read; None where a column has a type that only `json_rows` knows."""
     fields = []
     for column in columns:
-        arrow = _bulk_type(column.type, top=True)
+        arrow = _bulk_type(column.type)
         if arrow is None:
             return None
         fields.append(pa.field(column.name, arrow))
@@ -70,19 +70,20 @@ def bulk_schema(columns: Sequence[Column]) -> pa.Schema | None:
     return pa.schema(fields) if fields and len(set(names)) == len(names) else None
 
 
-def _bulk_type(sql_type: Type, top: bool) -> pa.DataType | None:
+def _bulk_type(sql_type: Type, *, row: bool = True, top: bool = True) -> pa.DataType | None:
+    """`row`: whether it is a column, or a field of one; `top`: whether it is a column."""
     match sql_type.kind:
         case kind if kind in _NUMBERS:
             return _NUMBERS[kind]
         case Kind.FLOAT if top:
             return pa.float64()  # as the exact path does: a double first, then the nearest float
-        case kind if kind in TEXT_KINDS and kind is not Kind.BYTES and top:
+        case kind if kind in TEXT_KINDS and kind is not Kind.BYTES and row:
             return pa.string()
         case Kind.ARRAY if sql_type.element is not None and sql_type.element.nullable:
-            element = _bulk_type(sql_type.element, top=False)
+            element = _bulk_type(sql_type.element, row=False, top=False)
             return None if element is None else pa.list_(element)
         case Kind.ROW if sql_type.fields and all(field.nullable for _, field in sql_type.fields):
-            fields = [(name, _bulk_type(field, top=False)) for name, field in sql_type.fields]
+            fields = [(name, _bulk_type(field, row=row, top=False)) for name, field in sql_type.fields]
             return None if any(field is None for _, field in fields) else pa.struct(fields)
         case _:
             return None
@@ -121,7 +122,17 @@ def _column(chunked: pa.ChunkedArray, column: Column) -> pa.Array:
     whole = chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.chunks)
     if column.type.kind is Kind.FLOAT:
         return _narrow(whole)
-    return column_of(whole, column.type) if column.type.kind in TEXT_KINDS else whole
+    return _converted(whole, column.type)
+
+
+def _converted(array: pa.Array, sql_type: Type) -> pa.Array:
+    """Texts as the times that they are, in ROWs, too."""
+    if sql_type.kind in TEXT_KINDS:
+        return column_of(array, sql_type)
+    if sql_type.kind is not Kind.ROW or array.type.equals(to_arrow(sql_type)):
+        return array
+    fields = [_converted(array.field(place), field) for place, (_, field) in enumerate(sql_type.fields)]
+    return pa.StructArray.from_arrays(fields, fields=list(to_arrow(sql_type)), mask=array.is_null())
 
 
 def _narrow(doubles: pa.Array) -> pa.Array:
