@@ -35,7 +35,8 @@ class Lifetimes:
 
     def encode(self, frame: pl.DataFrame) -> Ints:
         """Numbers of the rows' keys; a new key is absent."""
-        numbers = self._table.encode(frame.select(self._names))
+        keys = frame.select(self._names) if self._names else pl.DataFrame(height=frame.height)
+        numbers = self._table.encode(keys)
         if len(self._touched) < len(self._table):
             self._touched = grown(self._touched, len(self._table), _ABSENT)
         return numbers
@@ -104,9 +105,13 @@ class Lifetimes:
         """About how many bytes."""
         return self._table.held() + self._touched.nbytes
 
+    def names(self, numbers: Ints) -> list[str]:
+        """The keys of these numbers as people read them."""
+        return [describe(row) for row in self._table.rows(numbers).rows()] if self._names else ["(all rows)"]
+
     def largest(self, count: int, held: int) -> list[tuple[str, int]]:
         """For operators whose keys all hold about the same: some of them, with an equal share of `held`."""
-        names = [describe(row) for row in self._table.rows(np.arange(min(count, len(self._table)))).rows()]
+        names = self.names(np.arange(min(count, len(self._table))))
         return [(name, held // max(len(self._table), 1)) for name in names]
 
     def snapshot(self) -> State:
@@ -128,4 +133,4 @@ def grown(values: Ints, least: int, fill: int) -> Ints:
 
 def describe(key: tuple[object, ...]) -> str:
     """A key as people read it in an error."""
-    return ", ".join("NULL" if part is None else str(part) for part in key) or "(all rows)"
+    return ", ".join("NULL" if part is None else str(part) for part in key)
