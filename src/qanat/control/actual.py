@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from qanat.log.base import Log, Place, StreamStatus
 from qanat.sql.embedded.connectors.streams import offset_of
 from qanat.sql.embedded.state import unpack
@@ -29,6 +31,13 @@ class Commit:
         return min(clocks, default=None)
 
 
+class Version(msgspec.Struct, frozen=True):
+    """Of a stream that was replayed: how often it was written anew (from 2 on), and at which offsets that begins."""
+
+    number: int
+    starts: dict[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Actual:
     """`offset_at`: see `log.base.Listed`; `row`: sequence number and arrival (ms) of the first row from an offset on,
@@ -37,6 +46,7 @@ class Actual:
     streams: Mapping[str, StreamStatus] = field(default_factory=dict)
     plans: Mapping[str, StoredPlan] = field(default_factory=dict)
     commits: Mapping[str, Commit] = field(default_factory=dict)
+    versions: Mapping[str, Version] = field(default_factory=dict)
     offset_at: Callable[[Place, int], int] = lambda _place, _time: 0
     row: Callable[[Place, int], tuple[int, int] | None] = lambda _place, _offset: None
     offset_of_seq: Callable[[Place, int], int] = lambda _place, _seq: 0
@@ -62,7 +72,14 @@ def read_actual(log: Log, declared: Iterable[str]) -> Actual:
         known = status[place[0]]
         return _first(log, place, known.starts.get(place[1], 0), known.ends.get(place[1], 0), seq)
 
-    return Actual(status, plans, commits, offset_at, row, offset_of_seq)
+    versions = {name: known for name in status if (known := read_version(log, name)) is not None}
+    return Actual(status, plans, commits, versions, offset_at, row, offset_of_seq)
+
+
+def read_version(log: Log, stream: str) -> Version | None:
+    """The version of a stream; None for one that was never replayed."""
+    data = log.state(f"version/{stream}")
+    return None if data is None else msgspec.msgpack.decode(data, type=Version)
 
 
 def consumers_of(log: Log) -> list[str]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from threading import Event
 
+import msgspec
 import numpy as np
 import polars as pl
 
-from qanat.control.actual import Actual, Commit, consumers_of, read_actual
+from qanat.control.actual import Actual, Commit, Version, consumers_of, read_actual
 from qanat.control.apply import before, committed
 from qanat.control.diff import ASSUMED_RATE
 from qanat.control.event_times import follows_event_time, times_of
@@ -86,14 +87,15 @@ class Replay:
         rate = self._commit.rate or ASSUMED_RATE
         history = History(self._reach.rows, rate, self._commit.rate is not None)
         readers = tuple(reader.pipeline.name for reader in self._readers)
-        version = self._version()
+        version = self._version().number
         return ReplayPlan(
             self._pipeline.name, self._stream.name, version, history, known.rows, readers, self._reach.missing
         )
 
-    def _version(self) -> int:
-        stored = self._log.state(f"version/{self._stream.name}")
-        return 2 if stored is None else int(stored) + 1
+    def _version(self) -> Version:
+        known = self._actual.versions.get(self._stream.name)
+        ends = dict(self._actual.streams[self._stream.name].ends)
+        return Version(2 if known is None else known.number + 1, ends)
 
     def run(self, *, allow_loss: bool = False, tell: Callable[[int], None] = lambda _rows: None) -> int:
         """Compute and swap; returns how many rows the new version has. `tell`: rows read so far.
@@ -131,7 +133,7 @@ class Replay:
         mine = committed(name, run, self._commit, self._commit.whole["sink"])
         plans = {**self._actual.plans, name: stored_plan(self._pipeline)}
         positions, state = dict(mine.positions), dict(mine.state)
-        state |= {PLANS: dump_plans(plans), f"version/{stream}": str(self._version()).encode()}
+        state |= {PLANS: dump_plans(plans), f"version/{stream}": msgspec.msgpack.encode(self._version())}
         for one in going_on:
             moved = one.at(stream, ends)
             positions |= moved.positions

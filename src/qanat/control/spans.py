@@ -53,7 +53,7 @@ def reach_of(pipeline: Pipeline, commit: Commit, actual: Actual, since: int | No
         starts = dict(ends)
     need = need_of(pipeline.root)
     streams = {scan.table.stream.name: scan.table.stream for scan in scans if scan.table.stream is not None}
-    cut = {place for place in places.values() if _kept_from(place, actual) > 0}
+    cut = {place for place in places.values() if _kept_from(place, actual) > _began(place, actual)}
     lacking = [
         place
         for place in sorted(cut)
@@ -67,6 +67,12 @@ def reach_of(pipeline: Pipeline, commit: Commit, actual: Actual, since: int | No
 def _kept_from(place: Place, actual: Actual) -> int:
     known = actual.streams.get(place[0])
     return 0 if known is None else known.starts.get(place[1], 0)
+
+
+def _began(place: Place, actual: Actual) -> int:
+    """The first offset that a partition ever had: of its newest version."""
+    version = actual.versions.get(place[0])
+    return 0 if version is None else version.starts.get(place[1], 0)
 
 
 def _ends(places: Mapping[str, Place], commit: Commit, actual: Actual) -> dict[str, int]:
@@ -120,4 +126,6 @@ def _missing(stream: str, need: Need, since: int | None) -> str:
         return f"retention has deleted rows of {stream}: results that were made of them would be gone"
     if need.ms is None:
         return f"its state depends on every row that {stream} ever had, and retention has deleted some"
+    if since != MAX_TIME:
+        return f"retention has deleted rows of {stream} that results from then on are made of"
     return f"retention has deleted rows of {stream} that windows still open have in them"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from qanat.errors import LogError
 from qanat.log.base import Log, StreamStatus
 from qanat.log.upserts import latest_rows
 from qanat.model.arrow import schema_of
@@ -65,6 +66,10 @@ class StreamScan:
                 chunks = self.log.read(place, offset, _ROWS)
                 if not chunks:
                     break
+                if chunks[0].offset >= end:
+                    raise LogError(
+                        f"rows of {place[0]} were deleted or replaced while they were read", hint="ask again"
+                    )
                 for chunk in chunks:
                     if chunk.offset < end:
                         yield aligned(chunk.rows, schema)
