@@ -307,17 +307,75 @@ def test_a_damaged_page(opened, path):
         log = open_log(f"sqlite:///{path}")
 
 
-def test_a_damaged_batch(opened, path):
+@pytest.mark.parametrize("change", ["data = x'0102'", "base_offset = base_offset + 1", "at = at + 1"])
+def test_a_damaged_batch(opened, path, change):
     log = opened()
     log.submit(Transaction([append(0, 10)])).result()
     log.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE batches SET data = x'0102'")
-    connection.close()
+    alter(path, f"UPDATE batches SET {change}")
+    with pytest.raises(LogCorruptError, match="checksum of rows|is missing"):
+        open_log(f"sqlite:///{path}").read(PLACE, 0, 1)
+
+
+def test_a_batch_whose_bytes_were_never_whole(opened, path):
+    """As it lies in logs from before there were checksums."""
+    log = opened()
+    log.submit(Transaction([append(0, 10)])).result()
+    log.close()
+    alter(path, "UPDATE batches SET data = x'0102', checksum = NULL")
     again = open_log(f"sqlite:///{path}")
     with pytest.raises(LogCorruptError, match="not readable"):
         again.read(PLACE, 0, 1)
     again.close()
+
+
+def test_damaged_state_and_positions(opened, path):
+    log = opened()
+    log.submit(Transaction([append(0, 10)], {"reader": {PLACE: 4}}, {"key": b"value"})).result()
+    log.close()
+    alter(path, "UPDATE state SET value = x'00'")
+    again = open_log(f"sqlite:///{path}")
+    with pytest.raises(LogCorruptError, match="checksum of the state 'key'"):
+        again.state("key")
+    again.close()
+    alter(path, "UPDATE positions SET next_offset = 5")
+    with pytest.raises(LogCorruptError, match="checksum of the position of reader"):
+        open_log(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("where", ["base_offset = 10", "base_offset >= 0"])
+def test_missing_batches(opened, path, where):
+    log = opened()
+    for first in (0, 10, 20):
+        log.submit(Transaction([append(first, 10)])).result()
+    log.close()
+    alter(path, f"DELETE FROM batches WHERE {where}")
+    with pytest.raises(LogCorruptError, match="is missing from the log"):
+        open_log(f"sqlite:///{path}").read(PLACE, 0, 100)
+
+
+def test_a_log_from_before_checksums_goes_on(opened, path):
+    log = opened()
+    log.submit(Transaction([append(0, 10)], {"reader": {PLACE: 4}}, {"key": b"value"})).result()
+    log.close()
+    for table in ("batches", "positions", "state"):
+        alter(path, f"ALTER TABLE {table} DROP COLUMN checksum")
+    alter(path, "PRAGMA user_version = 1")
+    with pytest.raises(LogError, match="older qanat"):
+        open_log(f"sqlite:///{path}", read_only=True)
+    again = open_log(f"sqlite:///{path}")
+    assert again.state("key") == b"value"
+    assert again.positions("reader") == {PLACE: 4}
+    again.submit(Transaction([append(10, 10)])).result()
+    assert sum(chunk.rows.num_rows for chunk in again.read(PLACE, 0, 100)) == 20
+    again.close()
+
+
+def alter(path, statement):
+    """Change the file behind the log's back."""
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
 
 
 @pytest.mark.parametrize("read_only", [False, True])

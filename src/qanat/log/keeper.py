@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qanat.log import layout
+from qanat.log import checksums, layout
 from qanat.log.admission import Known
 from qanat.log.cache import TailCache
 from qanat.log.ledger import Ledger
@@ -35,6 +35,7 @@ class _Rewrite:
     kept: bytes
     count: int
     data: pa.Buffer | None
+    checksum: int
 
 
 class Keeper:
@@ -100,9 +101,13 @@ class Keeper:
         stored, size = self._reader.batch(known, seq)
         before = stored.rows.num_rows
         if not len(places):
-            return _Rewrite(seq, before, size, b"", 0, None)
+            return _Rewrite(seq, before, size, b"", 0, None, 0)
         data = stored.rows.take(pa.array(np.searchsorted(stored.places(), places))).serialize()
-        return _Rewrite(seq, before - len(places), size - data.size, places.tobytes(), len(places), data)
+        kept = places.tobytes()
+        checksum = checksums.of_batch(
+            seq, known.number, stored.place[1], stored.offset, stored.span, stored.at, kept, data
+        )
+        return _Rewrite(seq, before - len(places), size - data.size, kept, len(places), data, checksum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ class _Step:
             if rewrite.data is None:
                 connection.execute(layout.DELETE_BATCH, (rewrite.seq,))
             else:
-                row = (rewrite.count, rewrite.data.size, rewrite.kept, rewrite.data, rewrite.seq)
+                row = (rewrite.count, rewrite.data.size, rewrite.kept, rewrite.data, rewrite.checksum, rewrite.seq)
                 connection.execute(layout.REWRITE_BATCH, row)
         rows, size = sum(r.lost_rows for r in self.rewrites), sum(r.lost_bytes for r in self.rewrites)
         layout.shrink(connection, self.known, self.partition, rows, size)

@@ -17,7 +17,15 @@ from qanat.model.streams import Stream
 
 #: "qanL", so that `file` and we know whose database it is.
 APPLICATION_ID = 0x71616E4C
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+#: What makes the layout of the version before out of it: version -> statements.
+UPGRADES = {
+    1: """
+ALTER TABLE batches ADD COLUMN checksum INTEGER;
+ALTER TABLE positions ADD COLUMN checksum INTEGER;
+ALTER TABLE state ADD COLUMN checksum INTEGER;
+"""
+}
 #: How long the writer waits for readers, when the write-ahead log has to begin again.
 _BUSY_S = 2.0
 
@@ -33,27 +41,31 @@ CREATE TABLE partitions (
 CREATE TABLE batches (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL, partition INTEGER NOT NULL,
     base_offset INTEGER NOT NULL, span INTEGER NOT NULL, count INTEGER NOT NULL, min_time INTEGER, max_time INTEGER,
-    at INTEGER NOT NULL, version INTEGER NOT NULL, bytes INTEGER NOT NULL, kept BLOB, data BLOB NOT NULL);
+    at INTEGER NOT NULL, version INTEGER NOT NULL, bytes INTEGER NOT NULL, kept BLOB, data BLOB NOT NULL,
+    checksum INTEGER);
 CREATE UNIQUE INDEX batches_by_place ON batches (stream, partition, base_offset);
 CREATE TABLE positions (
     consumer TEXT NOT NULL, stream TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
-    PRIMARY KEY (consumer, stream, partition)) WITHOUT ROWID;
-CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL);
+    checksum INTEGER, PRIMARY KEY (consumer, stream, partition)) WITHOUT ROWID;
+CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER);
 """
 
 INSERT_BATCH = """
-INSERT INTO batches (seq, stream, partition, base_offset, span, count, min_time, max_time, at, version, bytes, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO batches (seq, stream, partition, base_offset, span, count, min_time, max_time, at, version, bytes, data,
+    checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 GROW_PARTITION = """
 UPDATE partitions SET rows = rows + ?, bytes = bytes + ?, end_offset = ?,
     max_time = max(coalesce(max_time, ?), coalesce(?, max_time)) WHERE stream = ? AND partition = ?"""
-SET_POSITION = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)"
+SET_POSITION = """
+INSERT OR REPLACE INTO positions (consumer, stream, partition, next_offset, checksum) VALUES (?, ?, ?, ?, ?)"""
 DROP_POSITIONS = "DELETE FROM positions WHERE consumer = ?"
-SET_STATE = "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+SET_STATE = """
+INSERT INTO state (key, value, checksum) VALUES (?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, checksum = excluded.checksum"""
 DELETE_STATE = "DELETE FROM state WHERE key = ?"
 
 READ_BATCHES = """
-SELECT seq, base_offset, span, at, version, kept, data FROM batches
+SELECT seq, base_offset, span, at, version, kept, data, checksum FROM batches
 WHERE stream = ?1 AND partition = ?2 AND base_offset >= coalesce(
     (SELECT max(base_offset) FROM batches WHERE stream = ?1 AND partition = ?2 AND base_offset <= ?3), 0)
 ORDER BY base_offset"""
@@ -61,9 +73,14 @@ READ_SEQ = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'batc
 READ_STREAMS = "SELECT number, version, declaration FROM streams ORDER BY number"
 READ_PARTITIONS = """
 SELECT stream, partition, start_offset, end_offset, rows, bytes, max_time FROM partitions ORDER BY stream, partition"""
-READ_POSITIONS = "SELECT stream, partition, next_offset FROM positions WHERE consumer = ?"
-READ_ALL_POSITIONS = "SELECT consumer, stream, partition, next_offset FROM positions"
-READ_STATE = "SELECT value FROM state WHERE key = ?"
+READ_POSITIONS = "SELECT consumer, stream, partition, next_offset, checksum FROM positions WHERE consumer = ?"
+READ_ALL_POSITIONS = "SELECT consumer, stream, partition, next_offset, checksum FROM positions"
+READ_STATE = "SELECT value, checksum FROM state WHERE key = ?"
+LAST_BATCHES = """
+SELECT s.name, p.partition, p.end_offset, p.rows, (
+    SELECT base_offset + span FROM batches AS b WHERE b.stream = p.stream AND b.partition = p.partition
+    ORDER BY base_offset DESC LIMIT 1)
+FROM partitions AS p JOIN streams AS s ON s.number = p.stream"""
 READ_VERSION = "SELECT schema FROM versions WHERE version = ?"
 
 ADD_STREAM = "INSERT INTO streams (name, version, declaration) VALUES (?, 0, ?) RETURNING number"
@@ -75,13 +92,14 @@ OLDEST_BATCHES = """
 SELECT seq, partition, base_offset, span, count, at, bytes FROM batches
 WHERE stream = ? AND partition = ? ORDER BY base_offset"""
 DELETE_BATCH = "DELETE FROM batches WHERE seq = ?"
-REWRITE_BATCH = "UPDATE batches SET count = ?, bytes = ?, kept = ?, data = ? WHERE seq = ?"
+REWRITE_BATCH = "UPDATE batches SET count = ?, bytes = ?, kept = ?, data = ?, checksum = ? WHERE seq = ?"
 FIRST_BATCH = """
 SELECT base_offset, kept FROM batches WHERE stream = ? AND partition = ? ORDER BY base_offset LIMIT 1"""
 SHRINK_PARTITION = """
 UPDATE partitions SET rows = rows - ?, bytes = bytes - ?, start_offset = coalesce(?, end_offset)
 WHERE stream = ? AND partition = ?"""
-READ_BATCH = "SELECT partition, seq, base_offset, span, at, version, kept, data FROM batches WHERE seq = ?"
+READ_BATCH = """
+SELECT partition, seq, base_offset, span, at, version, kept, data, checksum FROM batches WHERE seq = ?"""
 OFFSET_AT = """
 SELECT coalesce(
     (SELECT min(base_offset) FROM batches WHERE stream = ?1 AND partition = ?2 AND coalesce(max_time, ?3) >= ?3),
@@ -121,7 +139,9 @@ def connect_writer(path: Path, settings: Settings) -> sqlite3.Connection:
                 "cache_size = -65536",
             ):
                 connection.execute(f"PRAGMA {pragma}")
-            if is_new:
+            if not is_new:
+                _upgrade(connection)
+            else:
                 connection.executescript(
                     f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
                     f" PRAGMA user_version = {LAYOUT_VERSION}; COMMIT;"
@@ -130,6 +150,13 @@ def connect_writer(path: Path, settings: Settings) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring an older layout to today's, in one transaction per version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number in range(version, LAYOUT_VERSION):
+        connection.executescript(f"BEGIN IMMEDIATE; {UPGRADES[number]} PRAGMA user_version = {number + 1}; COMMIT;")
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
@@ -144,6 +171,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA cache_size = -4096")
             if _is_new(connection, path):
                 raise LogError(f"{path} is empty", hint="start the process that writes it first")
+            if connection.execute("PRAGMA user_version").fetchone() != (LAYOUT_VERSION,):
+                hint = "start the process that writes it once: it brings the file to the layout of today"
+                raise LogError(f"{path} was written by an older qanat", hint=hint)
     except BaseException:
         connection.close()
         raise
@@ -159,7 +189,7 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     if owner != APPLICATION_ID:
         raise LogError(f"{path} is an SQLite database, but not a log of qanat", hint="choose another file")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != LAYOUT_VERSION:
+    if version not in (LAYOUT_VERSION, *UPGRADES):
         raise LogError(
             f"{path} has layout {version}; this qanat reads {LAYOUT_VERSION}", hint="use the qanat that wrote it"
         )

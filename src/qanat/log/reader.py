@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from qanat.errors import LogCorruptError, LogError
-from qanat.log import layout
+from qanat.log import checksums, layout
 from qanat.log.admission import Known
 from qanat.log.base import Chunk, Place, StreamStatus
 from qanat.log.chunks import Stored, decode_rows, take_chunks
@@ -69,7 +69,9 @@ class Reader:
             place = known.stream.name, partition
             cursor = connection.execute(layout.READ_BATCHES, (known.number, partition, offset))
             try:
-                return take_chunks(self._batches(cursor, connection, place), offset, max_rows)
+                batches = self._batches(cursor, connection, place, known)
+                whole = batches if known.stream.compact else _contiguous(batches, self._path)
+                return take_chunks(whole, offset, max_rows)
             finally:
                 cursor.close()  # lets go of the snapshot, which would hold up the checkpoint
 
@@ -80,7 +82,7 @@ class Reader:
             with self.connection() as connection:
                 cursor = connection.execute(layout.READ_BATCHES, (known.number, partition, offset))
                 found, rows = [], 0
-                for stored in self._batches(cursor, connection, (known.stream.name, partition)):
+                for stored in self._batches(cursor, connection, (known.stream.name, partition), known):
                     if stored.end > offset:
                         found.append(stored)
                         rows += stored.rows.num_rows
@@ -96,11 +98,15 @@ class Reader:
         """One append and its bytes."""
         with self.connection() as connection:
             partition, *row = connection.execute(layout.READ_BATCH, (seq,)).fetchone()
-            (stored,) = self._batches([tuple(row)], connection, (known.stream.name, partition))
-            return stored, len(row[-1])
+            (stored,) = self._batches([tuple(row)], connection, (known.stream.name, partition), known)
+            return stored, len(row[-2])
 
-    def _batches(self, found: Iterable[Any], connection: sqlite3.Connection, place: Place) -> Iterator[Stored]:
-        for seq, offset, span, at, version, kept, data in found:
+    def _batches(
+        self, found: Iterable[Any], connection: sqlite3.Connection, place: Place, known: Known
+    ) -> Iterator[Stored]:
+        for seq, offset, span, at, version, kept, data, stored in found:
+            checksum = checksums.of_batch(seq, known.number, place[1], offset, span, at, kept, data)
+            checksums.check(checksum, stored, f"rows {offset} to {offset + span - 1} of {place[0]}/{place[1]}")
             rows = decode_rows(data, self._schema(connection, version))
             yield Stored(place, seq, offset, span, at, kept, rows)
 
@@ -131,20 +137,31 @@ class Reader:
         """`Log.state`."""
         with self.connection() as connection:
             found = connection.execute(layout.READ_STATE, (key,)).fetchone()
-        return None if found is None else bytes(found[0])
+        if found is None:
+            return None
+        value = bytes(found[0])
+        checksums.check(checksums.of_state(key, value), found[1], f"the state {key!r} in {self._path}")
+        return value
 
     def positions(self, consumer: str) -> dict[Place, int]:
         """`Log.positions`."""
         with self.connection() as connection:
             rows = connection.execute(layout.READ_POSITIONS, (consumer,)).fetchall()
-        return {(stream, partition): offset for stream, partition, offset in rows}
+        return {place: offset for _, place, offset in map(self._position, rows)}
+
+    def _position(self, row: tuple[str, str, int, int, int | None]) -> tuple[str, Place, int]:
+        consumer, stream, partition, offset, stored = row
+        found = checksums.of_position(consumer, stream, partition, offset)
+        checksums.check(found, stored, f"the position of {consumer} on {stream}/{partition} in {self._path}")
+        return consumer, (stream, partition), offset
 
     def all_positions(self) -> dict[str, dict[Place, int]]:
         """Positions of all consumers."""
         found: dict[str, dict[Place, int]] = {}
         with self.connection() as connection:
-            for consumer, stream, partition, offset in connection.execute(layout.READ_ALL_POSITIONS):
-                found.setdefault(consumer, {})[stream, partition] = offset
+            rows = connection.execute(layout.READ_ALL_POSITIONS).fetchall()
+        for consumer, place, offset in map(self._position, rows):
+            found.setdefault(consumer, {})[place] = offset
         return found
 
     def offset_at(self, known: Known, partition: int, time_ms: int) -> int:
@@ -167,6 +184,14 @@ class Reader:
             parts.setdefault(number, []).append(tuple(part))
         return {known.stream.name: _status(known, parts.get(known.number, [])) for known in streams}
 
+    def check_ends(self) -> None:
+        """Raise `LogCorruptError` where the rows of a partition do not reach its end."""
+        with self.connection() as connection:
+            rows = connection.execute(layout.LAST_BATCHES).fetchall()
+        for stream, partition, end, count, last in rows:
+            if (last is None and count) or (last is not None and last > end):
+                raise checksums.missing(f"the end of {stream}/{partition} (offset {end}) in {self._path}")
+
     @contextmanager
     def data_version(self) -> Iterator[Callable[[], int]]:
         """A call that gives another number after each commit of another process; it holds a connection."""
@@ -183,6 +208,16 @@ class Reader:
         with self.connection() as connection:
             found: tuple[int, ...] = connection.execute(sql).fetchone()
             return found
+
+
+def _contiguous(batches: Iterator[Stored], path: Path) -> Iterator[Stored]:
+    """The appends, which follow each other without a gap."""
+    end: int | None = None
+    for stored in batches:
+        if end is not None and stored.offset != end:
+            raise checksums.missing(f"{stored.place[0]}/{stored.place[1]} from row {end} on in {path}")
+        end = stored.end
+        yield stored
 
 
 @contextmanager

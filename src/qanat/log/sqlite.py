@@ -119,6 +119,7 @@ class SqliteLog:
             self._reader = Reader(path)
             undo.callback(self._reader.close)  # before the writer: whoever closes last empties the write-ahead log
             self._streams = self._reader.streams()
+            self._reader.check_ends()
             ledger = Ledger(self._reader.seq(), self._reader.ends(), self._reader.all_positions())
             resources = undo.pop_all()
         self._watchers = Watchers()

@@ -18,9 +18,9 @@ from time import perf_counter
 from typing import TypeVar
 
 from qanat.errors import BackpressureError, LogError
-from qanat.log import layout
+from qanat.log import checksums, layout
 from qanat.log.admission import Entry, Request
-from qanat.log.base import Receipt
+from qanat.log.base import Place, Receipt
 from qanat.log.cache import TailCache
 from qanat.log.layout import Settings
 from qanat.log.ledger import Draft, Ledger
@@ -258,15 +258,22 @@ def write_rest(connection: sqlite3.Connection, draft: Draft) -> None:
     """Positions and state of a draft, within a transaction."""
     run = connection.executemany
     run(layout.DROP_POSITIONS, ((consumer,) for consumer in draft.forgotten))
-    run(layout.SET_POSITION, ((who, *place, to) for (who, place), to in draft.positions.items()))
-    run(layout.SET_STATE, ((key, value) for key, value in draft.state.items() if value is not None))
+    run(layout.SET_POSITION, (_position_row(who, place, to) for (who, place), to in draft.positions.items()))
+    states = ((key, value) for key, value in draft.state.items() if value is not None)
+    run(layout.SET_STATE, ((key, value, checksums.of_state(key, value)) for key, value in states))
     run(layout.DELETE_STATE, ((key,) for key, value in draft.state.items() if value is None))
 
 
 def _batch_row(entry: Entry, seq: int, offset: int) -> tuple[object, ...]:
     append, known = entry.append, entry.known
     place = (known.number, append.partition, offset, entry.count, entry.count)
-    return (seq, *place, append.min_time, append.max_time, append.at, known.version, entry.data.size, entry.data)
+    checksum = checksums.of_batch(seq, known.number, append.partition, offset, entry.count, append.at, None, entry.data)
+    times = (append.min_time, append.max_time, append.at)
+    return (seq, *place, *times, known.version, entry.data.size, entry.data, checksum)
+
+
+def _position_row(consumer: str, place: Place, offset: int) -> tuple[object, ...]:
+    return (consumer, *place, offset, checksums.of_position(consumer, *place, offset))
 
 
 def _growth(draft: Draft) -> list[tuple[object, ...]]:
