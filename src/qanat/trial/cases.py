@@ -41,13 +41,15 @@ class Rows:
 @dataclass(frozen=True, slots=True)
 class Spot:
     """Where in the file something stands that `--update` may replace: offsets of characters, and the indentation of
-    the key. `form`: table (lines of a block), list (items, which begin at the lines `items`), or scalar (one value)."""
+    the key. `form`: table (lines of a block), list (items, which begin at the lines `items`), or scalar (one value).
+    `flow`: it stands inside braces, where no block can."""
 
     start: int
     end: int
     indent: int
     form: Literal["table", "list", "scalar"]
     items: tuple[int, ...] = ()
+    flow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,48 +225,50 @@ class _Reader:
         watermarks: list[WatermarkExpectation] = []
         for key, value, name in self._pairs(node, "expect"):
             if name == "watermark":
-                watermarks += [self._watermark(*one) for one in self._pairs(value, "watermark")]
+                for pipeline, text, marked in self._pairs(value, "watermark"):
+                    watermarks.append(self._watermark(pipeline, text, marked))
             else:
-                streams.append(self._expectation(key, value, name))
+                streams.append(self._expectation(key, value, name, flow=_is_flow(node)))
         return Check(_line(node), tuple(streams), tuple(watermarks))
 
     def _watermark(self, key: yaml.Node, value: yaml.Node, pipeline: str) -> WatermarkExpectation:
         text = self._scalar_text(value, "a time, none or end")
-        return WatermarkExpectation(_line(value), pipeline, text, self._scalar_spot(key, value))
+        return WatermarkExpectation(_line(value), pipeline, text, self._scalar_spot(key, value, flow=False))
 
-    def _expectation(self, key: yaml.Node, node: yaml.Node, stream: str) -> Expectation:
+    def _expectation(self, key: yaml.Node, node: yaml.Node, stream: str, *, flow: bool) -> Expectation:
         if not isinstance(node, yaml.MappingNode):
-            return self._contents(key, node, stream, changelog=False)
+            return self._contents(key, node, stream, changelog=False, flow=flow)
         keys = self._mapping(node, f"what is expected of {stream}", _TABLE_KEYS)
         if ("rows" in keys) == ("changelog" in keys):
             self._fail(_line(node), f"expected rows: or changelog: with the rows of {stream}")
         which = "rows" if "rows" in keys else "changelog"
         inner = next(one for one, _ in node.value if one.value == which)
-        made = self._contents(inner, keys[which], stream, changelog=which == "changelog")
+        changelog = which == "changelog"
+        made = self._contents(inner, keys[which], stream, changelog=changelog, flow=_is_flow(node))
         unordered = self._boolean(keys["unordered"], "unordered") if "unordered" in keys else None
         tolerance = self._tolerance(keys["tolerance"]) if "tolerance" in keys else None
         return replace(made, unordered=unordered, tolerance=tolerance)
 
-    def _contents(self, key: yaml.Node, node: yaml.Node, stream: str, *, changelog: bool) -> Expectation:
+    def _contents(self, key: yaml.Node, node: yaml.Node, stream: str, *, changelog: bool, flow: bool) -> Expectation:
         line = _line(node)
         value = self._value(node) if isinstance(node, yaml.ScalarNode) else None
         if isinstance(node, yaml.ScalarNode) and (value is None or type(value) is int):
             if value is not None and value < 0:
                 self._fail(line, f"expected a number of rows, found {value}")
-            return Expectation(line, stream, None, value, self._scalar_spot(key, node), changelog)
+            return Expectation(line, stream, None, value, self._scalar_spot(key, node, flow=flow), changelog)
         rows = self._rows(node, f"rows of {stream}, or how many")
         if changelog and rows.rows and OP not in rows.columns:
             self._fail(line, f"a changelog has a column {OP} with +I, -U, +U or -D")
         if isinstance(node, yaml.ScalarNode):
             spot = self._block_spot(key, node)
-        elif node.value:
-            spot = self._list_spot(key, node)  # type: ignore[arg-type]  # `_rows` takes nothing else
+        elif isinstance(node, yaml.SequenceNode) and not node.flow_style:
+            spot = self._list_spot(key, node)
         else:
-            spot = self._scalar_spot(key, node)
+            spot = self._scalar_spot(key, node, flow=flow)
         return Expectation(line, stream, rows, None, spot, changelog)
 
-    def _scalar_spot(self, key: yaml.Node, node: yaml.Node) -> Spot:
-        return Spot(node.start_mark.index, node.end_mark.index, key.start_mark.column, "scalar")
+    def _scalar_spot(self, key: yaml.Node, node: yaml.Node, *, flow: bool) -> Spot:
+        return Spot(node.start_mark.index, node.end_mark.index, key.start_mark.column, "scalar", flow=flow)
 
     def _block_spot(self, key: yaml.Node, node: yaml.ScalarNode) -> Spot:
         """The lines of the block, from the first one's beginning to before the last one's line break."""
@@ -275,9 +277,7 @@ class _Reader:
         end = self._starts[last] + len(self._lines[last].rstrip("\r\n"))
         return Spot(self._starts[first], end, key.start_mark.column, "table")
 
-    def _list_spot(self, key: yaml.Node, node: yaml.CollectionNode) -> Spot:
-        if node.flow_style:
-            return Spot(node.start_mark.index, node.end_mark.index, key.start_mark.column, "list")
+    def _list_spot(self, key: yaml.Node, node: yaml.SequenceNode) -> Spot:
         items = tuple(int(item.start_mark.line) for item in node.value)
         last = self._text.count("\n", 0, _end(node))
         end = self._starts[last] + len(self._lines[last].rstrip("\r\n"))
@@ -353,6 +353,10 @@ def _end(node: yaml.Node) -> int:
     if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
         return _end(node.value[-1])
     return int(node.end_mark.index)
+
+
+def _is_flow(node: yaml.Node) -> bool:
+    return bool(getattr(node, "flow_style", False))
 
 
 def _kind(node: yaml.Node) -> str:

@@ -33,7 +33,7 @@ def splice(text: str, changes: Sequence[Change]) -> str:
     for change in sorted(changes, key=lambda one: one.spot.start, reverse=True):
         start, end = change.spot.start, change.spot.end
         made, below = _made(text[start:end], change)
-        if start == end and not text[:start].endswith(" "):
+        if start == end and not text[:start].endswith((" ", "\n")):
             made = f" {made}"
         if below:  # behind a comment that stands on the line
             rest = text[end:].split(newline, 1)[0]
@@ -50,10 +50,12 @@ def _made(old: str, change: Change) -> tuple[str, list[str]]:
     inner = " " * (spot.indent + 2)
     if spot.form == "table":
         return "\n".join(_table_lines(old, change, rows)), []
-    if spot.form == "list" and spot.items:
+    if spot.form == "list":
         return "\n".join(_list_lines(old, change, rows)), []
     if not rows.rows:
         return "[]", []
+    if spot.flow:
+        return "[" + ", ".join(_flow(change, rows, number) for number in range(len(rows.rows))) + "]", []
     return "|", [inner + line for line in _fresh_table(change, rows)]
 
 
