@@ -313,7 +313,7 @@ def test_a_damaged_batch(opened, path, change):
     log.submit(Transaction([append(0, 10)])).result()
     log.close()
     alter(path, f"UPDATE batches SET {change}")
-    with pytest.raises(LogCorruptError, match="checksum of rows|is missing"):
+    with pytest.raises(LogCorruptError, match=r"checksum of rows|is missing"):
         open_log(f"sqlite:///{path}").read(PLACE, 0, 1)
 
 
