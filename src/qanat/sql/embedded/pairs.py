@@ -36,10 +36,11 @@ def compile_keys(keys: tuple[Expression, ...]) -> list[pl.Expr]:
 class JoinKeys:
     """Numbers the keys of both sides alike. One integer key is its own number."""
 
-    def __init__(self, left: tuple[Expression, ...], right: tuple[Expression, ...]) -> None:
+    def __init__(self, left: tuple[Expression, ...], right: tuple[Expression, ...], *, dense: bool = False) -> None:
+        """`dense`: numbers stay small, whatever the keys are."""
         self._expressions = (compile_keys(left), compile_keys(right))
         self._names = [f"k{i}" for i in range(len(left))]
-        self._plain = len(left) == 1 and all(one[0].type.kind in _INTEGERS for one in (left, right))
+        self._plain = not dense and len(left) == 1 and all(one[0].type.kind in _INTEGERS for one in (left, right))
         self._index = KeyIndex(key_columns(left))
 
     def __len__(self) -> int:
@@ -65,16 +66,13 @@ class JoinKeys:
 
     def texts(self, numbers: Sequence[int]) -> list[str]:
         """The keys with these numbers as a person would write them."""
-        if not self._names:
-            return ["(no key)" for _ in numbers]
         if self._plain:
             return [str(number) for number in numbers]
-        rows = self._index.rows(np.array(numbers, dtype=np.int64)).rows()
-        return [", ".join("NULL" if value is None else str(value) for value in row) for row in rows]
+        return self._index.texts(np.array(numbers, dtype=np.int64))
 
     def held(self) -> int:
         """About how many bytes the keys take."""
-        return len(self._index) * ENTRY_BYTES
+        return self._index.held()
 
     def snapshot(self) -> State:
         """The keys in order of their numbers."""
