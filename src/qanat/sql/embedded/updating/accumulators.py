@@ -260,7 +260,7 @@ class Extreme:
 
 
 class Sequence:
-    """FIRST_VALUE, LAST_VALUE, ARRAY_AGG, LISTAGG: values in order of arrival. A retraction takes the first equal one."""
+    """FIRST_VALUE, LAST_VALUE, ARRAY_AGG, LISTAGG: values in order of arrival. A retraction takes the first."""
 
     __slots__ = ("_finish", "_nulls", "_values")
 

@@ -13,7 +13,6 @@ import polars as pl
 from qanat.sql.changelog import changes_of
 from qanat.sql.embedded.flow import (
     DELETE,
-    UPDATE_AFTER,
     UPDATE_BEFORE,
     Batch,
     Context,
@@ -29,6 +28,7 @@ from qanat.sql.embedded.updating.key_bits import comparable
 from qanat.sql.embedded.updating.key_table import KeyTable
 from qanat.sql.embedded.updating.layout import Keys, Layout, Mask, lay_out
 from qanat.sql.embedded.updating.running import FirstOfEach, Rows
+from qanat.sql.embedded.updating.steps import APPEARS, GONE, NOTHING, REPLACED, changes_by
 from qanat.sql.expressions import Expression
 from qanat.sql.plan import GroupAggregate
 
@@ -36,8 +36,6 @@ from qanat.sql.plan import GroupAggregate
 _SWEEP = 4096
 #: About what one key holds in arrays, one distinct value in its table.
 _KEY_BYTES, _PAIR_BYTES = 64, 48
-#: INSERT as a step: 0 is no change.
-_INSERTED = 4
 
 
 class GroupAggregateOperator:
@@ -132,33 +130,28 @@ class GroupAggregateOperator:
 
     def _changes(self, batch: Batch, keys: pl.DataFrame, layout: Layout, count: Ints, made: list[Made]) -> Batch:
         """The rows of the changelog: each is a place in the padded columns, of one input row."""
-        steps = self._steps(layout, count, made)
-        by_row = np.zeros(batch.frame.height, dtype=np.int8)
-        by_row[layout.order] = steps
+        steps = np.zeros(batch.frame.height, dtype=np.int8)
+        steps[layout.order] = self._steps(layout, count, made)
         place = np.zeros(batch.frame.height, dtype=np.int64)
         place[layout.order] = layout.place
-        row = np.flatnonzero(by_row)
-        step = by_row[row]
-        copies = np.where(step == UPDATE_AFTER, 2, 1)
-        source, kinds = np.repeat(row, copies), np.repeat(step - (step == _INSERTED) * _INSERTED, copies)
-        old = np.flatnonzero(kinds == UPDATE_AFTER)[::2]
-        kinds[old] = UPDATE_BEFORE
-        at = place[source] - ((kinds == UPDATE_BEFORE) | (kinds == DELETE))
+        changes = changes_by(steps)
+        source = changes.source
+        at = place[source] - changes.before
         columns = [column.alias(name) for column, name in zip(keys[source].get_columns(), self._names, strict=False)]
         results = zip(made, self._names[self._width :], strict=True)
         columns += [column.gather(at).alias(name) for (column, _), name in results]
-        frame = pl.DataFrame(columns)
-        return Batch(frame, batch.seq[source], batch.track, None if self._inserts_only else kinds.astype(np.int8))
+        kinds = None if self._inserts_only else changes.kinds
+        return Batch(pl.DataFrame(columns), batch.seq[source], batch.track, kinds)
 
     def _steps(self, layout: Layout, count: Ints, made: list[Made]) -> Kinds:
-        """What each row (in sorted order) does: 0 nothing, or DELETE, UPDATE_AFTER, _INSERTED."""
+        """What each row (in sorted order) does."""
         changed = np.full(len(layout.order), self._ttl is not None)
         for _, differs in made:
             changed |= differs[layout.place]
-        steps = np.where(changed, UPDATE_AFTER, 0).astype(np.int8)
-        steps[layout.starts[layout.fresh]] = _INSERTED
+        steps = np.where(changed, REPLACED, NOTHING)
+        steps[layout.starts[layout.fresh]] = APPEARS
         if self._retracts:
-            steps[count[layout.place] == 0] = DELETE
+            steps[count[layout.place] == 0] = GONE
         return steps
 
     # -- state --------------------------------------------------------------------------------------------------------
