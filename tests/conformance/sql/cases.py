@@ -1,10 +1,10 @@
 """Cases and their golden rows: files in, values out, and back.
 
-    <topic>/<case>.sql    first line: `-- what it shows`, or `-- fails: text of the error`; then statements; the last is a SELECT
-                          further comment lines at the top are directives:
-                              -- key: a, b     the changes of rows with equal a, b come in one order; it is compared
-                              -- order: final  which changes lead to the result is not defined; the final rows are
-                              -- engine: embedded   not run on Flink: the golden rows were worked out by hand
+    <topic>/<case>.sql    first line: `-- what it shows`, or `-- fails: text of the error`; then statements, a SELECT
+                          last. Further comment lines at the top are directives:
+        -- key: a, b          the changes of rows with equal a, b come in one order; it is compared
+        -- order: final       which changes lead to the result is not defined; the final rows are
+        -- engine: embedded   not run on Flink, which has no such connector: its golden rows are those of a join
     <topic>/<case>.rows   first line: columns with their types; then one line per change, `+I | value | value`
 
 Values are JSON after `values.canonical`. Does not run anything.

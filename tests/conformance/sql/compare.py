@@ -3,8 +3,12 @@
 - Columns: names and types, in order.
 - Inserts only: the same rows, as often. The order in which keys fire together is Flink's hash order, so it is not.
 - Changelogs: the same changes, as often; per `key` (a directive of the case) in the same order; the same final rows.
-- `order: final` (operators with two inputs): which input Flink reads first is chance, and with it the changes; the final
-  rows are compared, and that every row taken back was there.
+- `order: final` (operators with two inputs): which input Flink reads first is chance, and with it the changes; the
+  final rows are compared, and that every row taken back was there.
+
+For the same reason no case with two inputs has late rows: what is late there depends on who reads first. Sums of floats
+are compared with 12 digits: Flink adds what it buffered between two watermarks before it adds that to the window.
+ARRAY_AGG(DISTINCT x) has the order of a hash table in Flink, so that no case has more than one value in it.
 """
 
 from __future__ import annotations

@@ -214,7 +214,8 @@ def _versioned(random: Random) -> Made:
     return (
         (
             f"CREATE VIEW versions AS {versions};\n"
-            f"SELECT p.k, p.n, p.ts, r.ts AS since FROM p {kind}JOIN versions FOR SYSTEM_TIME AS OF p.ts AS r ON p.k = r.k;"
+            f"SELECT p.k, p.n, p.ts, r.ts AS since FROM p {kind}JOIN versions "
+            "FOR SYSTEM_TIME AS OF p.ts AS r ON p.k = r.k;"
         ),
         (),
         True,

@@ -1,7 +1,8 @@
-"""Writes the golden rows of cases from a real Flink: `python -m tests.conformance.sql.produce [topic | topic/case ...]`.
+"""Writes the golden rows of cases from a real Flink: `python -m tests.conformance.sql.produce [topic ...] [case ...]`.
 
-Without names: of those that have none yet; `all`: of every case. What Flink refuses is told, and gets no file. Golden
-rows are looked at before they are committed; test_flink.py then holds Flink to them.
+Cases are named topic/case. Without names: of those that have no golden rows yet; `all`: of every case. What Flink
+refuses is told, and gets no file. Golden rows are looked at before they are committed; test_flink.py then holds Flink
+to them.
 """
 
 from __future__ import annotations
