@@ -13,7 +13,8 @@ import polars as pl
 
 from qanat.sql.embedded.flow import Batch, Context, Ints, State, empty_frame, fired_at, instants, no_rows
 from qanat.sql.embedded.sort_keys import sorted_places
-from qanat.sql.plan import WindowRank
+from qanat.sql.expressions import Column
+from qanat.sql.plan import Filter, Node, Project, WindowAssign, WindowRank
 
 _START, _END = "__start", "__end"
 #: From so many waiting rows on it is worth looking for those that cannot win any more.
@@ -136,4 +137,19 @@ def _ranks(groups: pl.DataFrame) -> Ints:
 def _is_keep_last(node: WindowRank) -> bool:
     if node.first != 1 or node.last != 1 or len(node.order) != 1 or not node.order[0].descending:
         return False
-    return any(field.name == node.order[0].column and field.time_attribute for field in node.input.schema)
+    return _is_event_time(node.input, node.order[0].column)
+
+
+def _is_event_time(node: Node, column: str) -> bool:
+    """Whether the column is a time attribute, or was one before the window function took that from it."""
+    match node:
+        case Filter(input=below):
+            return _is_event_time(below, column)
+        case Project(input=below):
+            names = [field.name for field in node.schema]
+            origin = node.expressions[names.index(column)]
+            return isinstance(origin, Column) and _is_event_time(below, origin.name)
+        case WindowAssign(time=time) if time == column:
+            return True
+        case _:
+            return any(field.name == column and field.time_attribute for field in node.schema)
