@@ -37,6 +37,15 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="Keep the log here; a second run goes on where this one ended.")
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Streams do not end: run until Ctrl-C or SIGTERM.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show what pipelines would write of live streams; write nothing.")
+    ] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="WHERE", help="With --preview: where to begin, as in qanat tail.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--rows", min=1, metavar="N", help="With --preview: end after so many rows.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a script until its inputs end."""
@@ -45,6 +54,12 @@ def run(
     from qanat.sql import compile_script
     from qanat.sql.embedded import Engine, EngineOptions
 
+    if preview:
+        from qanat.cli.preview import preview as show
+
+        show(script, param, state, start or "end", limit, as_json)
+        return
+    _refuse_options(start, limit)
     program = compile_script(read_text(script), parse_params(param or []), str(script))
     _check(program, script, starts_empty=state is None and not live)
     rows = _Rows(program, as_json, live)
@@ -58,6 +73,14 @@ def run(
             log.close()
         rows.end()
         _summary(engine.status(), as_json)
+
+
+def _refuse_options(start: str | None, limit: int | None) -> None:
+    from qanat.errors import ConfigError
+
+    for option, value in (("--from", start), ("--rows", limit)):
+        if value is not None:
+            raise ConfigError(f"{option} belongs to --preview", hint="a run begins at the first row of its inputs")
 
 
 def _check(program: Program, script: Path, *, starts_empty: bool) -> None:

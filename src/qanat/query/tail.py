@@ -30,7 +30,7 @@ def tail(log: Log, stream: str, start: Start = "end", *, follow: bool | Callable
     if stream not in statuses:
         known = ", ".join(sorted(statuses)) or "none"
         raise UnknownStreamError(f"no stream {stream}", hint=f"the streams are: {known}")
-    return _follow(log, _offsets(log, statuses[stream], start), _wait if follow is True else follow)
+    return _follow(log, offsets_at(log, statuses[stream], start), _wait if follow is True else follow)
 
 
 def parse_start(text: str) -> Start:
@@ -80,8 +80,8 @@ def _read(log: Log, place: Place, offset: int, upto: int) -> Iterator[Chunk]:
         offset = chunks[-1].end
 
 
-def _offsets(log: Log, status: StreamStatus, start: Start) -> dict[Place, int]:
-    """Where each partition begins."""
+def offsets_at(log: Log, status: StreamStatus, start: Start) -> dict[Place, int]:
+    """Where each partition is to be read from, for a reader that begins at `start`."""
     name = status.stream.name
     ends = {(name, partition): end for partition, end in status.ends.items()}
     match start:
