@@ -318,7 +318,7 @@ class Place(Objects):
 
 def _by_rank(layout: Layout, whole: pl.Series, present: Mask, greatest: bool) -> Ints:
     ranks = whole.rank("dense", descending=not greatest).fill_null(0).to_numpy().astype(np.int64)
-    best = layout.scan(np.maximum, ranks)
+    best = layout.scan(np.maximum, ranks.copy())  # a scan works in place, and the ranks are needed below
     example = np.full(int(best.max(initial=0)) + 1, -1, dtype=np.int64)
     at = np.flatnonzero(present)
     example[np.minimum(ranks[at], len(example) - 1)] = at
