@@ -1,4 +1,4 @@
-"""`python -m bench [windows|nilm|all]`: measure, print tables, write JSON.
+"""`python -m bench [windows|nilm|nexmark|all]`: measure, print tables, write JSON.
 
 Ends with 0 when everything ran and every output of qanat was right, whether or not the wanted figures were reached
 (the table says), and with 1 otherwise.
@@ -10,6 +10,8 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ from bench import machine, nilm, report, windows
 from bench.data import Shape
 from bench.engines import USUAL, Engine, all_engines
 from bench.flink import Settings
+from bench.nexmark import measure as nexmark
+from bench.nexmark.engines import FLINK_MEMORY, Flink, Qanat
+from bench.nexmark.events import Shape as Events
+from bench.nexmark.queries import MEASURED, Query
 from bench.work import BENCH, write_json
 
 _LATEST = BENCH / "results" / "latest.json"
@@ -56,13 +62,22 @@ def main(arguments: list[str] | None = None) -> int:
         report.show_nilm(console, kept["nilm"])
         wanted += nilm.wanted(outcome)
         write_json(options.json, kept)
+    if options.what in ("nexmark", "all"):
+        found = nexmark.measure(options.events, options.nexmark_engines, options.runs, options.queries, say)
+        kept["nexmark"] = nexmark.as_json(found)
+        right &= all(each.right for each in found.results if each.engine == "qanat")
+        report.show_nexmark(console, kept["nexmark"])
+        wanted += kept["nexmark"]["wanted"]
+        write_json(options.json, kept)
+        alone = {name: kept[name] for name in ("machine", "at", "nexmark")}
+        write_json(options.json.with_name("nexmark.json"), alone)
     report.show_wanted(console, wanted)
     return 0 if right else 1
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure qanat beside its peers.")
-    parser.add_argument("what", nargs="?", default="all", choices=("windows", "nilm", "all"))
+    parser.add_argument("what", nargs="?", default="all", choices=("windows", "nilm", "nexmark", "all"))
     parser.add_argument("--rows", type=int, default=Shape().rows, help="rows of the window bench (default %(default)s)")
     parser.add_argument("--runs", type=int, help="runs of every engine (default: 5 or 3; 1 for slow ones)")
     parser.add_argument(
@@ -89,26 +104,53 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--households", type=int, default=nilm.WHOLE.households)
     parser.add_argument("--seconds", type=int, default=nilm.WHOLE.seconds, help="of event time in the nilm bench")
+    parser.add_argument(
+        "--events", type=int, default=Events().events, help="of the nexmark bench (default %(default)s)"
+    )
+    parser.add_argument("--queries", default="", help="of the nexmark bench, with commas: q0,q1,... (default: all ten)")
     parser.add_argument("--json", type=Path, default=_LATEST, metavar="PATH", help="default: bench/results/latest.json")
     options = parser.parse_args(arguments)
     options.shape = Shape(rows=options.rows)
     options.fleet = nilm.Fleet(options.households, options.seconds)
+    options.events = Events(events=options.events)
     options.engines = _chosen(options, parser)
+    options.queries = _queries(options.queries, parser)
+    options.nexmark_engines = _nexmark_engines(options)
     return options
 
 
 def _chosen(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[Engine]:
-    flink = Settings(
-        task_manager_memory=options.flink_memory,
-        auto_watermark=options.flink_watermark_interval,
-        options=dict(option.partition("=")[::2] for option in options.flink_option),
-    )
-    known = all_engines(flink, options.pathway_behavior)
+    known = all_engines(_flink(options), options.pathway_behavior)
     names = [name for name in options.peers.split(",") if name] or list(USUAL)
     for name in names:
         if name not in known:
             parser.error(f"unknown engine {name}: choose from {', '.join(known)}")
     return [known[name] for name in names]
+
+
+def _queries(text: str, parser: argparse.ArgumentParser) -> list[Query]:
+    known = {query.name: query for query in MEASURED}
+    for name in filter(None, text.split(",")):
+        if name not in known:
+            parser.error(f"unknown query {name}: choose from {', '.join(known)}")
+    return [known[name] for name in text.split(",") if name] or list(MEASURED)
+
+
+def _nexmark_engines(options: argparse.Namespace) -> list[nexmark.Engine]:
+    """qanat and Flink, or the one of them that is named; the other engines do not run SQL."""
+    names = options.peers.split(",") if options.peers else ["qanat", "flink"]
+    memory = options.flink_memory if options.flink_memory != Settings().task_manager_memory else FLINK_MEMORY
+    flink = replace(_flink(options), task_manager_memory=memory)
+    makers: dict[str, Callable[[], nexmark.Engine]] = {"qanat": Qanat, "flink": lambda: Flink(flink)}
+    return [make() for name, make in makers.items() if name in names]
+
+
+def _flink(options: argparse.Namespace) -> Settings:
+    return Settings(
+        task_manager_memory=options.flink_memory,
+        auto_watermark=options.flink_watermark_interval,
+        options=dict(option.partition("=")[::2] for option in options.flink_option),
+    )
 
 
 def _kept(path: Path) -> dict[str, Any]:

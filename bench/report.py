@@ -57,6 +57,39 @@ def show_nilm(console: Console, report: dict[str, Any]) -> None:
     console.print(table)
 
 
+def show_nexmark(console: Console, report: dict[str, Any]) -> None:
+    """A row for each query, qanat beside Flink."""
+    given = report["input"]
+    mean = report["geometric_mean"]
+    table = Table(
+        title=f"Nexmark: {given['events']:,} events, {given['bytes'] / 1e6:,.0f} MB of JSON",
+        title_justify="left",
+        caption="" if mean is None else f"geometric mean: {mean:g} x",
+        caption_justify="left",
+    )
+    for heading in ("query", "qanat events/s", "flink events/s", "qanat is", "qanat memory", "flink memory", "output"):
+        left = heading in ("query", "output")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "output")
+    for name in dict.fromkeys(each["query"] for each in report["results"]):
+        found = {each["engine"]: each for each in report["results"] if each["query"] == name}
+        qanat, flink = found.get("qanat", {}), found.get("flink", {})
+        times = flink.get("qanat_is_times_faster")
+        rates = [f"{each['events_per_second']:,}" if "seconds" in each else "-" for each in (qanat, flink)]
+        memory = [f"{each['peak_mb']:,.0f} MB" if "seconds" in each else "-" for each in (qanat, flink)]
+        named = f"{name} {next(iter(found.values()))['title']}"
+        table.add_row(named, *rates, "" if times is None else f"{times:g} x", *memory, _verdict(qanat, flink))
+    console.print(table)
+
+
+def _verdict(*results: dict[str, Any]) -> str:
+    for each in results:
+        if "error" in each:
+            return f"[red]{each['engine']} did not run[/red]: {each['error'].strip().splitlines()[-1][:120]}"
+        if each.get("right") is False:
+            return f"[red]{each['engine']} WRONG[/red]: {each['verdict']}"
+    return "right"
+
+
 def show_wanted(console: Console, rows: list[dict[str, Any]]) -> None:
     """What was asked for, beside what was found."""
     table = Table(title="wanted", title_justify="left")

@@ -95,7 +95,8 @@ def _dealt(number: Ints, group: int) -> Ints:
 
 
 def _times(shape: Shape, number: Ints) -> Ints:
-    return shape.first_ms + np.floor(number * (1_000 / shape.rate)).astype(np.int64)
+    times: Ints = shape.first_ms + np.floor(number * (1_000 / shape.rate)).astype(np.int64)
+    return times
 
 
 def _last_person(number: Ints) -> Ints:
@@ -132,7 +133,8 @@ def _padding(rng: np.random.Generator, used: Ints, wanted: int) -> pl.Series:
 
 
 def _sizes(*texts: pl.Series) -> Ints:
-    return np.sum([text.str.len_bytes().to_numpy() for text in texts], axis=0, dtype=np.int64)
+    sizes: Ints = np.sum([text.str.len_bytes().to_numpy() for text in texts], axis=0, dtype=np.int64)
+    return sizes
 
 
 def _persons(shape: Shape, rng: np.random.Generator, number: Ints) -> pl.Series:
