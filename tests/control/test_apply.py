@@ -10,6 +10,7 @@ from tests.control.conftest import TABLES, TOTALS, Project, readings
 from qanat.errors import ChangedPipelineError, LogError
 from qanat.log.base import Transaction
 from qanat.sql import compile_script
+from qanat.sql.embedded.stored_plans import stored_plan
 
 BASE = TABLES + TOTALS
 
@@ -69,20 +70,24 @@ def test_a_change_above_the_state_keeps_it(project: Project) -> None:
 
 
 def test_a_renamed_key_above_and_inside_keeps_the_state(project: Project) -> None:
+    def sql(key: str, value: str, total: str) -> str:
+        return f"""{TABLES} CREATE VIEW renamed AS SELECT UPPER(k) AS {key}, v AS {value}, ts AS t FROM readings;
+          INSERT INTO totals SELECT {key}, window_start, COUNT(*), {total}
+          FROM TABLE(TUMBLE(TABLE renamed, DESCRIPTOR(t), INTERVAL '10' SECOND))
+          GROUP BY {key}, window_start, window_end;"""
+
+    base, changed = sql("kk", "vv", "SUM(vv)"), sql("who", "x", "SUM(x) - 1")
+    names = [stored_plan(compile_script(one).pipelines[0]).parts for one in (base, changed)]
+    assert [part.names for part in names[0]] != [part.names for part in names[1]]
     project.feed(readings(0, 36))
-    project.run(BASE, snapshot_interval_ms=0)
-    changed = (
-        TABLES
-        + """CREATE VIEW renamed AS SELECT k AS who, v AS x, ts AS t FROM readings;
-      INSERT INTO totals SELECT who, window_start, COUNT(*), SUM(x) - 1
-      FROM TABLE(TUMBLE(TABLE renamed, DESCRIPTOR(t), INTERVAL '10' SECOND)) GROUP BY who, window_start, window_end;"""
-    )
+    project.run(base, snapshot_interval_ms=0)
     assert project.stages(changed)["totals"].action == "kept"
     project.apply(changed)
     project.feed(readings(36, 53))
     project.run(changed)
-    later = [(key, start, n, total - 1) for key, start, n, total in windows(30, 50)]
-    assert project.rows() == windows(0, 30) + later
+    first = [(key.upper(), start, n, total) for key, start, n, total in windows(0, 30)]
+    later = [(key.upper(), start, n, total - 1) for key, start, n, total in windows(30, 50)]
+    assert project.rows() == first + later
 
 
 def test_a_changed_aggregate_is_rebuilt_and_nothing_is_emitted_twice(project: Project) -> None:

@@ -112,4 +112,8 @@ def _engine_options(folder: Folder) -> EngineOptions:
         options = replace(options, batch_rows=wanted.batch_rows)
     if wanted.snapshot_interval is not None:
         options = replace(options, snapshot_interval_ms=int(wanted.snapshot_interval))
-    return options
+    limits = {
+        name: int(one.state_limit) for name, one in folder.project.pipelines.items() if one.state_limit is not None
+    }
+    total = folder.project.state_limit
+    return replace(options, state_limit=None if total is None else int(total), state_limits=limits)

@@ -10,7 +10,7 @@ import typer
 from qanat.cli.options import Data, Directory, Json, Params
 
 if TYPE_CHECKING:
-    from qanat.log.base import StreamStatus
+    from qanat.log.base import Log, StreamStatus
 
 
 def status(directory: Directory = Path(), data: Data = None, param: Params = None, as_json: Json = False) -> None:
@@ -23,15 +23,29 @@ def status(directory: Directory = Path(), data: Data = None, param: Params = Non
     log = open_log(existing_log_url(directory, data), read_only=True)
     try:
         streams = [_stream(found) for found in log.status().values()]
-        pipelines = lags(log, compile_folder(open_folder(directory, data), parse_params(param or [])))
+        behind = lags(log, compile_folder(open_folder(directory, data), parse_params(param or [])))
+        pipelines = [{"name": name, "lag": rows, "error": _failure(log, name)} for name, rows in behind.items()]
     finally:
         log.close()
     if as_json:
-        say_json({"streams": streams, "pipelines": [{"name": name, "lag": rows} for name, rows in pipelines.items()]})
+        say_json({"streams": streams, "pipelines": pipelines})
         return
     _print(streams)
-    for name, rows in pipelines.items():
+    for found in pipelines:
+        name, rows, error = found.values()
         typer.echo(f"pipeline {name}: {rows:,} rows behind" if rows else f"pipeline {name}: has read everything")
+        if error:
+            typer.echo(f"pipeline {name} FAILED: {error}")
+
+
+def _failure(log: Log, pipeline: str) -> str | None:
+    """Why a pipeline stopped, if it has not been started since."""
+    import orjson
+
+    from qanat.sql.embedded.engine import failure_key
+
+    stored = log.state(failure_key(pipeline))
+    return None if stored is None else str(orjson.loads(stored)["error"])
 
 
 def _stream(found: StreamStatus) -> dict[str, object]:

@@ -96,6 +96,12 @@ class Engine(_Section, frozen=True):
     snapshot_interval: Duration | None = None
 
 
+class PipelineSettings(_Section, frozen=True):
+    """What holds for one pipeline."""
+
+    state_limit: Size | None = None
+
+
 class Project(_Section, frozen=True):
     """Everything that qanat.yaml may say."""
 
@@ -105,6 +111,8 @@ class Project(_Section, frozen=True):
     retention: Retention = Retention()
     parameters: dict[str, str | int | float | bool] = {}
     engine: Engine = Engine()
+    state_limit: Size | None = None
+    pipelines: dict[str, PipelineSettings] = {}
 
     def retained(self, stream: Stream) -> Stream:
         """The stream, with the project's retention where it has none of its own."""
@@ -193,6 +201,9 @@ def _check_inside(kind: Any, value: object, path: Path, fail: _Fail) -> None:
     elif get_origin(kind) is tuple and issubclass(get_args(kind)[0], _Section) and isinstance(value, list):
         for number, item in enumerate(value):
             _check_keys(get_args(kind)[0], item, (*path, number), fail)
+    elif kind == dict[str, PipelineSettings] and isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_keys(PipelineSettings, item, (*path, name), fail)
 
 
 def _check_user(user: User, path: Path, fail: _Fail) -> None:
