@@ -367,7 +367,7 @@ class User:
 
     def retract(self, value: Any) -> None:
         """`retract` of the user's class."""
-        if not hasattr(self._body, "retract"):
+        if not callable(getattr(self._body, "retract", None)):
             message = f"the aggregate {self._function.name} cannot take rows back"
             raise SqlError(message, hint="give its class a method retract(self, *arrays)")
         self._body.retract(*self._arrays(value))

@@ -34,11 +34,13 @@ class RowByRow:
         self._accumulators += [None] * (count - len(self._accumulators))
 
     def _values(self, rows: Rows) -> Iterator[Any]:
-        columns = [rows.columns[one].to_physical().to_list() for one in self._call.args]
-        if self._call.user is not None:
-            columns = [rows.columns[one].to_list() for one in self._call.args]
-            return iter(columns[0]) if len(columns) == 1 else zip(*columns, strict=True)
-        return iter(columns[0]) if columns else repeat(None)
+        series = [rows.columns[one] for one in self._call.args]
+        if self._call.user is not None and len(series) > 1:
+            return zip(*(one.to_list() for one in series), strict=True)
+        if not series:
+            return repeat(None)
+        plain = series[0] if self._call.user is not None else series[0].cast(physical(series[0].dtype))
+        return iter(plain.to_list())
 
     def scan(self, rows: Rows) -> tuple[pl.Series, Mask]:
         """Row by row, key by key."""

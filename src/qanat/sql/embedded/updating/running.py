@@ -223,7 +223,8 @@ class LeastReal(_ArrayCell):
 def _earliest(layout: Layout, given: Array, whole: Array) -> Array:
     """Extremes with the bits of the earliest of equal values."""
     changed = np.ones(len(whole), dtype=np.bool_)
-    changed[layout.place] = whole[layout.place] != whole[layout.place - 1]
+    before = whole[layout.place - 1]
+    changed[layout.place] = (whole[layout.place] != before) & ~np.isnan(before)
     at = np.maximum.accumulate(np.where(changed, np.arange(len(whole)), 0))
     return np.asarray(given[at])
 
