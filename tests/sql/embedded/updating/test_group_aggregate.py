@@ -50,11 +50,11 @@ def changing(schema: Schema = ROWS) -> Node:
 
 
 def aggregate(
-    name: str, *args: Expression, of: Type | None = None, distinct: bool = False, filter: Expression | None = None
+    name: str, *args: Expression, of: Type | None = None, distinct: bool = False, where: Expression | None = None
 ) -> AggregateCall:
     kinds = {"COUNT": BIGINT, "ARRAY_AGG": array(args[0].type) if args else None}
     kind = of or kinds.get(name) or args[0].type
-    return AggregateCall(name, args, kind, distinct, filter)
+    return AggregateCall(name, args, kind, distinct, where)
 
 
 def group(
@@ -159,7 +159,7 @@ def test_distinct_rows_appear_once_and_go_when_the_last_of_them_goes() -> None:
 
 
 def test_a_result_that_stays_the_same_gives_nothing() -> None:
-    calls = (aggregate("COUNT", filter=BIG), aggregate("SUM", X, filter=BIG))
+    calls = (aggregate("COUNT", where=BIG), aggregate("SUM", X, where=BIG))
     assert run(group(changing(), calls), CHANGES).shown == pairs(
         "a 0 NULL", "a 1 7", "b 0 NULL", "a 0 NULL", "b !", "a !", "a 1 7"
     )
@@ -169,7 +169,8 @@ def test_a_result_that_stays_the_same_gives_nothing() -> None:
 def test_sums_of_floats_and_decimals_with_a_way_back() -> None:
     calls = (
         aggregate("SUM", FLOATING), aggregate("AVG", FLOATING), aggregate("SUM", M, of=decimal(38, 2)),
-        aggregate("AVG", M, of=decimal(38, 6)), aggregate("COUNT", X, distinct=True), aggregate("SUM", X, distinct=True),
+        aggregate("AVG", M, of=decimal(38, 6)), aggregate("COUNT", X, distinct=True),
+        aggregate("SUM", X, distinct=True),
     )  # fmt: skip
     assert run(group(changing(), calls), CHANGES).shown == pairs(
         "a 1.5 1.5 1.10 1.100000 1 5", "a 1.6 0.8 3.35 1.675000 2 12", "a 1.8 0.6 6.35 2.116667 2 12",
@@ -191,7 +192,7 @@ def test_deviations_are_welford_s_and_null_where_retraction_leaves_less_than_not
     calls = (
         aggregate("VAR_POP", FLOATING),
         aggregate("VAR_SAMP", FLOATING),
-        aggregate("STDDEV_POP", FLOATING, filter=large),
+        aggregate("STDDEV_POP", FLOATING, where=large),
     )
     assert run(group(changing(), calls), events).shown == pairs(
         "n 0.0 NULL NULL", "n 0.30250000000000005 0.6050000000000001 0.0", "n 0.882222222222222 1.323333333333333"
@@ -222,9 +223,9 @@ def test_deviations_of_other_types() -> None:
 def test_distinct_filters_and_lists_of_inserts(source: Node) -> None:
     calls = (
         aggregate("LISTAGG", S, distinct=True), aggregate("ARRAY_AGG", X, distinct=True),
-        aggregate("ARRAY_AGG", X, filter=BIG), aggregate("FIRST_VALUE", X, filter=BIG),
+        aggregate("ARRAY_AGG", X, where=BIG), aggregate("FIRST_VALUE", X, where=BIG),
         AggregateCall("LISTAGG", (S, Literal(";", STRING)), STRING, False, BIG),
-        aggregate("COUNT", X, distinct=True, filter=Call(">", (FLOATING, Literal(0.15, DOUBLE)), BOOLEAN)),
+        aggregate("COUNT", X, distinct=True, where=Call(">", (FLOATING, Literal(0.15, DOUBLE)), BOOLEAN)),
     )  # fmt: skip
     fed = run(group(source, calls, keys=()), INSERTS)
     # as in Flink an array with a NULL in it differs from itself, so that its row is sent again
@@ -316,9 +317,8 @@ def test_an_untouched_key_is_forgotten(source: Node) -> None:
     events = [Event(0, ("a", i, None, None, None), at=1000 + age) for i, age in enumerate(ages)]
     calls = (aggregate("COUNT"), aggregate("SUM", X), aggregate("COUNT", X, distinct=True))
     shown = run(group(source, calls, ttl=10), events).shown
-    assert shown == ["+I a 1 0 1", "-U a 1 0 1", "+U a 2 1 2", "+I a 1 2 1", "-U a 1 2 1", "+U a 2 5 2"] + [
-        "-U a 2 5 2", "+U a 3 9 3",
-    ]  # fmt: skip
+    assert shown[:3] == ["+I a 1 0 1", "-U a 1 0 1", "+U a 2 1 2"]
+    assert shown[3:] == ["+I a 1 2 1", "-U a 1 2 1", "+U a 2 5 2", "-U a 2 5 2", "+U a 3 9 3"]
 
 
 def test_a_retraction_for_a_forgotten_key_is_ignored_and_does_not_touch_it() -> None:
@@ -380,10 +380,10 @@ CALLS = (
         ("FIRST_VALUE", "s", None), ("LAST_VALUE", "at", None), ("LAST_VALUE", "d", None), ("LISTAGG", "s", None),
         ("ARRAY_AGG", "at", None), ("MAX", "keep", None),
     ]),
-    *(aggregate(name, W[column], filter=W["keep"]) for name, column in [
+    *(aggregate(name, W[column], where=W["keep"]) for name, column in [
         ("COUNT", "x"), ("SUM", "d"), ("MAX", "x"), ("MIN", "s"), ("FIRST_VALUE", "x"), ("ARRAY_AGG", "x"),
     ]),
-    *(aggregate(name, W[column], distinct=True, filter=keep) for name, column in [
+    *(aggregate(name, W[column], distinct=True, where=keep) for name, column in [
         ("COUNT", "x"), ("SUM", "x"), ("SUM", "d"), ("COUNT", "s"), ("ARRAY_AGG", "s"), ("LISTAGG", "s"), ("MIN", "x"),
     ] for keep in (None, W["keep"])),
 )  # fmt: skip

@@ -22,7 +22,6 @@ from qanat.sql.embedded.updating.key_bits import comparable
 from qanat.sql.embedded.updating.key_table import KeyTable
 from qanat.sql.embedded.updating.layout import Mask, by_key
 from qanat.sql.embedded.updating.lifetimes import describe, grown
-from qanat.sql.embedded.updating.row_index import RowIndex
 from qanat.sql.embedded.updating.row_store import RowStore
 from qanat.sql.embedded.updating.steps import APPEARS, GONE, NOTHING, REPLACED, changes_by
 from qanat.sql.plan import Materialize, Normalize
@@ -183,12 +182,12 @@ class MaterializeOperator:
 
     def _clear(self) -> None:
         self._keys = KeyTable(comparable(self._empty.select(self._key)))
-        self._names = RowIndex(comparable(self._empty.select(self._known_by)))
+        self._names = KeyTable(comparable(self._empty.select(self._known_by)))
         self._store = RowStore(self._empty)
         #: key number -> (number of the name, place of the row) of each row, and when the key was last written
         self._lists: dict[int, list[tuple[int, int]]] = {}
         self._touched: dict[int, int] = {}
-        self._entries = 0
+        self._live = 0
         self._sweep_at = 2 * _SPARE
 
     def process(self, batches: tuple[Batch, ...]) -> Batch:
@@ -201,15 +200,17 @@ class MaterializeOperator:
         out: list[tuple[int, int, int]] = []
         arrivals = _arrivals(self._context, batch)
         keys = self._keys.encode(comparable(batch.frame.select(self._key))).tolist()
-        names = self._names.encode(comparable(batch.frame.select(self._known_by)))
+        names = self._names.encode(comparable(batch.frame.select(self._known_by))).tolist()
         facts = zip(keys, names, batch.all_kinds.tolist(), arrivals.tolist(), strict=True)
         for row, (key, name, kind, time) in enumerate(facts):
             rows = self._rows_of(key, time)
             if kind in (INSERT, UPDATE_AFTER):
+                self._live += 1
                 out += _added(rows, name, base + row, row, self._unique)
             elif all(name != one for one, _ in rows):
                 continue  # its row has expired
             else:
+                self._live -= 1
                 out += _removed(rows, name, row)
             self._touched[key] = time
         made = np.array(out, dtype=np.int64).reshape(-1, 3)
@@ -227,8 +228,12 @@ class MaterializeOperator:
 
     def _sweep(self, newest: int) -> None:
         """Leave out the rows that are no longer there. Nothing depends on when."""
-        if self._store.height >= self._sweep_at:
-            self.restore(self._state(newest))
+        if self._store.height < self._sweep_at:
+            return
+        if self._ttl is None and self._store.height < 2 * self._live:
+            self._sweep_at = 2 * self._live
+            return
+        self.restore(self._state(newest))
 
     def _state(self, newest: int | None) -> State:
         live = {
@@ -252,15 +257,16 @@ class MaterializeOperator:
             return
         self._store.restore({"rows": rows})
         keys = self._keys.encode(comparable(rows.select(self._key))).tolist()
-        names = self._names.encode(comparable(rows.select(self._known_by)))
+        names = self._names.encode(comparable(rows.select(self._known_by))).tolist()
         for place, (key, name, time) in enumerate(zip(keys, names, state["touched"].tolist(), strict=True)):
             self._lists.setdefault(key, []).append((name, place))
             self._touched[key] = time
+        self._live = rows.height
         self._sweep_at = 2 * max(rows.height, _SPARE)
 
     def held(self) -> int:
         """About how many bytes."""
-        return self._store.held() + self._keys.held() + self._names.bytes + _ENTRY_BYTES * len(self._lists)
+        return self._store.held() + self._keys.held() + self._names.held() + _ENTRY_BYTES * len(self._lists)
 
     def largest(self, count: int) -> list[tuple[str, int]]:
         """The keys with most rows."""
