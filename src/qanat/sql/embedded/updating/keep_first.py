@@ -6,12 +6,11 @@ import numpy as np
 import polars as pl
 
 from qanat.sql.embedded.flow import Batch, Context, Ints, State, empty_frame, instants, no_rows
+from qanat.sql.embedded.timers import fires as firing
 from qanat.sql.embedded.updating.lifetimes import Lifetimes
 from qanat.sql.plan import Deduplicate
 
 _KEY, _TIME = "__key", "__time"
-#: The end of the events, for a row whose event has not come yet.
-_NEVER = np.int64(2**62)
 
 
 class FirstByArrival:
@@ -101,7 +100,7 @@ class FirstByTime:
         arrivals = self._context.arrived[seq] if self._ttl is not None else np.zeros(len(seq), dtype=np.int64)
         for _ in self.keys.stretches(keys, arrivals):
             continue  # one arrival time is one stretch; this makes expired keys absent
-        fires = _fires(times, seq, track, high)
+        fires = firing(times, seq, track, high)
         live = np.flatnonzero(~self.keys.has(keys))
         live = np.sort(live[_settled(keys[live], times[live], seq[live], fires[live])])
         due = fires[live] < high
@@ -134,16 +133,6 @@ class FirstByTime:
     def held(self) -> int:
         """About how many bytes."""
         return self.keys.held() + int(self._waiting.estimated_size())
-
-
-def _fires(times: Ints, seq: Ints, track: Ints, high: int) -> Ints:
-    """For each row the event whose watermark settles it, or `_NEVER` where that is not below `high`."""
-    before = track[seq]
-    event = np.searchsorted(track, times, side="left") - 1
-    waits = times <= before
-    if waits.any():
-        event[waits] = np.searchsorted(track, before[waits], side="right") - 1
-    return np.where(event < high, event, _NEVER)
 
 
 def _settled(keys: Ints, times: Ints, seq: Ints, fires: Ints) -> Ints:
