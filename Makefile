@@ -35,13 +35,13 @@ lint: $(DEV) ## ruff, mypy --strict and the order of the rooms
 bench: $(DEV) ## qanat beside Flink, Pathway and Bytewax on the same file; prints a table and writes it as JSON
 	@$(BIN)/python -m bench all
 
-services: ## what the service-backed tests need: a real MQTT client (Debian's mosquitto-clients)
-	@if command -v mosquitto_pub >/dev/null; then exit 0; \
+services: ## what the service-backed tests need: a real MQTT client and PostgreSQL (Debian's mosquitto-clients, postgresql)
+	@if command -v mosquitto_pub >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then exit 0; \
 	elif command -v apt-get >/dev/null; then \
 	  run=; test "$$(id -u)" = 0 || run="sudo -n"; \
 	  $$run apt-get update -qq && \
-	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto-clients >/dev/null; \
-	else echo "make services: no apt-get here; install mosquitto_pub, or its tests are skipped" >&2; fi
+	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto-clients postgresql >/dev/null; \
+	else echo "make services: no apt-get here; install mosquitto_pub and PostgreSQL, or their tests are skipped" >&2; fi
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .qanat

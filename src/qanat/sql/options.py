@@ -50,6 +50,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError("a whole number")
+    return int(text)
+
+
 def _flag(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("'true' or 'false'")
@@ -135,8 +141,29 @@ CONNECTORS: dict[str | None, Connector] = {
         required=("path", "format"),
         reads=True,
     ),
+    "jdbc": Connector(
+        {
+            "url": _text,
+            "table-name": _text,
+            "username": _text,
+            "password": _text,
+            "lookup.cache": _one_of("NONE", "PARTIAL"),
+            "lookup.partial-cache.max-rows": _whole,
+            "lookup.partial-cache.expire-after-write": duration_ms,
+            "lookup.max-retries": _whole,
+        },
+        required=("url", "table-name"),
+        reads=True,
+    ),
     "print": Connector({"print-identifier": _text, "standard-error": _flag}),
     "blackhole": Connector({}),
+}
+
+
+#: What a WITH clause that lacks something could look like.
+_EXAMPLES: dict[str | None, str] = {
+    "filesystem": "WITH ('connector' = 'filesystem', 'path' = 'DIR', 'format' = 'json')",
+    "jdbc": "WITH ('connector' = 'jdbc', 'url' = 'jdbc:postgresql://HOST:5432/DATABASE', 'table-name' = 'NAME')",
 }
 
 
@@ -159,7 +186,7 @@ def check_options(table: CreateTable, source: Source) -> tuple[str | None, dict[
             values[option.key.text] = _check(option, known_checks, connector, source)
     missing = [one for one in entry.required if one not in values]
     if missing:
-        hint = "WITH ('connector' = 'filesystem', 'path' = 'DIR', 'format' = 'json')"
+        hint = _EXAMPLES[connector]
         message = f"the connector '{connector}' needs {' and '.join(repr(one) for one in missing)}"
         raise source.error(message, table.name.at, hint)
     return connector, values
