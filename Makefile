@@ -35,13 +35,19 @@ lint: $(DEV) ## ruff, mypy --strict and the order of the rooms
 bench: $(DEV) ## qanat beside Flink, Pathway and Bytewax on the same file; prints a table and writes it as JSON
 	@$(BIN)/python -m bench all
 
-services: ## what the service-backed tests need: a real MQTT client and PostgreSQL (Debian's mosquitto-clients, postgresql)
-	@if command -v mosquitto_pub >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then exit 0; \
+services: $(DEV) ## what the service-backed tests need: mosquitto-clients, PostgreSQL, a JDK with Maven, and Flink's jars
+	@missing=; \
+	command -v mosquitto_pub >/dev/null || missing="$$missing mosquitto-clients"; \
+	test -n "$$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" || missing="$$missing postgresql"; \
+	command -v java >/dev/null || missing="$$missing default-jdk-headless"; \
+	command -v mvn >/dev/null || missing="$$missing maven"; \
+	if test -z "$$missing"; then exit 0; \
 	elif command -v apt-get >/dev/null; then \
 	  run=; test "$$(id -u)" = 0 || run="sudo -n"; \
 	  $$run apt-get update -qq && \
-	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto-clients postgresql >/dev/null; \
-	else echo "make services: no apt-get here; install mosquitto_pub and PostgreSQL, or their tests are skipped" >&2; fi
+	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "make services: no apt-get here; install$$missing, or the tests that need them are skipped" >&2; fi
+	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(BIN)/python -m bench.install flink; fi
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .qanat
