@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -21,10 +22,11 @@ from qanat.log.base import Append, Log, Transaction
 from qanat.sql import compile_script
 from qanat.sql.embedded import Engine, EngineOptions
 from qanat.sql.plan import Program
-from tests.crash.faults import Fault
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _ROWS, _CHUNK = 1_200, 12
+#: A child that takes longer hangs.
+_PATIENCE_S = 90
 
 TABLES = """
 CREATE TABLE readings (k STRING, n BIGINT, v DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '3' SECOND);
@@ -189,10 +191,21 @@ def run(folder: Path, program: Program) -> None:
         log.close()
 
 
-def attempt(folder: Path, program: Program, fault: Fault | None) -> bool:
-    """`run` in a child that has the fault. Whether it came to the end."""
+class Installable(Protocol):
+    """A fault that is armed in the process that is to have it."""
+
+    def install(self) -> None:
+        """Arm it."""
+
+
+def attempt(folder: Path, program: Program, fault: Installable | None) -> str:
+    """`run` in a child that has the fault: "killed", "finished", or the error that ended it, as text.
+
+    Only children run engines: a process with threads of polars' must not fork.
+    """
     child = os.fork()
     if child == 0:
+        signal.alarm(_PATIENCE_S)
         code = 1
         try:
             if fault is not None:
@@ -204,8 +217,10 @@ def attempt(folder: Path, program: Program, fault: Fault | None) -> bool:
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, (folder / "error").read_text()
-    return not os.WIFSIGNALED(status)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL, f"no end after {_PATIENCE_S} s with {fault}"
+        return "killed"
+    return "finished" if os.WEXITSTATUS(status) == 0 else (folder / "error").read_text()
 
 
 def outputs(folder: Path, program: Program) -> dict[str, Any]:
