@@ -71,7 +71,7 @@ def _prune(node: Node, needed: set[str]) -> Node:
         case WindowAggregate():
             return replace(node, input=_prune(node.input, _read(node)))
         case GroupAggregate():
-            return replace(node, input=_prune(node.input, _columns(node.keys) | _called(node.aggregates)))
+            return _group(node, needed)
         case IntervalJoin():
             return _join(node, needed, {node.left_time}, {node.right_time})
         case WindowJoin():
@@ -149,6 +149,18 @@ def _project(node: Project, needed: set[str]) -> Node:
     pairs = pairs or [(node.expressions[0], node.schema[0])]
     below = _prune(node.input, _columns(expression for expression, _ in pairs))
     return Project(below, tuple(expression for expression, _ in pairs), tuple(field for _, field in pairs))
+
+
+def _group(node: GroupAggregate, needed: set[str]) -> GroupAggregate:
+    """An aggregate that nobody reads goes, as in Flink: what nobody sees must not make a row change."""
+    width = len(node.keys)
+    pairs = zip(node.aggregates, node.schema[width:], strict=True)
+    kept = [(call, field) for call, field in pairs if field.name in needed]
+    if not (kept or width):
+        kept = [(node.aggregates[0], node.schema[0])]
+    calls = tuple(call for call, _ in kept)
+    below = _prune(node.input, _columns(node.keys) | _called(calls))
+    return replace(node, input=below, aggregates=calls, schema=(*node.schema[:width], *(field for _, field in kept)))
 
 
 def _columns(expressions: Iterable[Expression]) -> set[str]:
