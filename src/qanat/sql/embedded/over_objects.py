@@ -17,7 +17,7 @@ from qanat.sql.embedded.groups import argument_names
 from qanat.sql.embedded.over_columns import Piece
 from qanat.sql.embedded.over_frames import Frames, Mask
 from qanat.sql.embedded.updating.accumulators import Accumulator
-from qanat.sql.embedded.updating.row_by_row import RowByRow
+from qanat.sql.embedded.updating.row_by_row import RowByRow, physical
 from qanat.sql.embedded.user_functions import aggregate_value, call_method
 from qanat.sql.plan import AggregateCall
 
@@ -75,7 +75,8 @@ class FrameByFrame(RowByRow):
         if self._call.user is not None:
             columns = [piece.rows[name].to_list() for name in self._names]
             return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True)), takes
-        return piece.rows[self._names[0]].to_physical().to_list(), takes
+        column = piece.rows[self._names[0]]
+        return column.cast(physical(column.dtype)).to_list(), takes
 
     def _afresh(self, piece: Piece) -> list[Any]:
         function, results = self._call.user, []
