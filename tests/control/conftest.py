@@ -53,15 +53,15 @@ class Project:
             append = Append(declared.name, 0, batch, at or 1000 + max(times), min(times), max(times))
             self.log.submit(Transaction([append])).result()
 
-    def run(self, sql: str, **options: Any) -> Engine:
-        """Run live until every pipeline has read everything there is."""
+    def run(self, sql: str, until: Callable[[], bool] = lambda: True, **options: Any) -> Engine:
+        """Run live until every pipeline has read everything there is, and `until` holds."""
         program = compile_script(sql)
         options = {"interval_ms": 0, "snapshot_interval_ms": 10**9, "batch_rows": 7} | options
         engine = Engine(program, self.log, EngineOptions(live=True, **options))
         thread = threading.Thread(target=engine.run)
         thread.start()
         deadline = time.monotonic() + 60
-        while not self._done(program, engine) and time.monotonic() < deadline:
+        while not (self._done(program, engine) and until()) and time.monotonic() < deadline:
             time.sleep(0.002)
         engine.stop()
         thread.join()

@@ -220,3 +220,16 @@ def test_a_changed_group_by_is_rebuilt_from_everything(project: Project) -> None
     project.feed(readings(20, 22))
     project.run(changed)
     assert project.rows("more", ("k", "n"))[-2:] == [("a", 6), ("b", 6)]
+
+
+def test_a_partition_that_was_left_out_opens_no_window_again(project: Project) -> None:
+    idle = "SECOND) WITH ('partitions' = '2', 'scan.watermark.idle-timeout' = '20 ms');\nCREATE TABLE totals"
+    sql = BASE.replace("SECOND);\nCREATE TABLE totals", idle)
+    project.feed(readings(0, 36), compile_script(sql).tables["readings"].stream)
+    project.run(sql, until=lambda: len(project.rows()) == 6)  # the other partition never has a row
+    changed = sql.replace("SUM(v)", "SUM(v * 2)")
+    assert project.stages(changed)["totals"].action == "rebuilt"
+    project.apply(changed)
+    project.feed(readings(36, 53), compile_script(sql).tables["readings"].stream)
+    project.run(changed, until=lambda: len(project.rows()) >= 10)
+    assert project.rows() == windows(0, 30) + windows(30, 50, value=lambda i: 2 * i)

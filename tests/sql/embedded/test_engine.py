@@ -247,6 +247,23 @@ def test_law_3_a_silent_partition_holds_the_watermark_until_it_is_idle(log: Log)
     thread.join()
 
 
+def test_law_3_a_row_after_all_partitions_were_silent_is_judged_as_any_other(log: Log) -> None:
+    idle = "INTERVAL '2' SECOND) WITH ('partitions' = '2', 'scan.watermark.idle-timeout' = '20 ms')"
+    sql = STREAM.replace("INTERVAL '2' SECOND)", idle)
+    engine = Engine(compile_script(sql + TOTALS), log, EngineOptions(live=True))
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    append(log, rows(["a"], [1.0], [20]))
+    until(lambda: engine.status()[0].watermark == 1_767_225_618_000)  # both are left out
+    append(log, rows(["a"], [2.0], [25]))
+    append(log, rows(["a"], [4.0], [40]))
+    until(lambda: len(log_rows(log, "totals")) == 1)
+    engine.stop()
+    thread.join()
+    assert [row["s"] for row in log_rows(log, "totals")] == [3.0]
+    assert log_rows(log, "late") == []
+
+
 def test_one_failed_pipeline_leaves_the_others_alive(tmp_path: Path, log: Log) -> None:
     (tmp_path / "out").write_text("a file stands where the folder should be")
     sql = f"""{STREAM}

@@ -100,6 +100,9 @@ class Merger:
             rows = place[: len(place) - 1] if part.ended else place
             places.append(rows)
         track = np.minimum.reduce(tracks) if tracks else np.full(events + 1, before, dtype=np.int64)
+        woken = [place[0] + 1 for _, part, place in feeds if part.woke and len(place)]
+        if tracks and len(woken) == len(tracks):
+            track[: min(woken)] = before  # all were left out until then: nothing moves on without any of them
         track = np.maximum.accumulate(np.maximum(track, before))
         self.watermarks[number] = int(track[-1])
         seq = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
