@@ -50,6 +50,9 @@ def arithmetic_type(operator: str, left: Type, right: Type) -> Type:
     >>> str(arithmetic_type("/", decimal(10, 2), decimal(5, 0)))
     'DECIMAL(16, 8)'
     """
+    if left.kind in APPROXIMATE and right.kind in APPROXIMATE:
+        # Flink takes the type of the left one
+        return Type(left.kind)
     if Kind.DECIMAL not in (left.kind, right.kind) or left.kind in APPROXIMATE or right.kind in APPROXIMATE:
         return wider_number(left, right)
     (p1, s1), (p2, s2) = _digits(left), _digits(right)
@@ -99,9 +102,9 @@ def _merge(left: Type, right: Type) -> Type | None:
     if left.kind in NUMERIC and right.kind in NUMERIC:
         return left if left.with_nullable(True) == right.with_nullable(True) else wider_number(left, right)
     if left.kind is not right.kind:
-        kinds = {left.kind, right.kind}
-        if kinds <= {Kind.DATE, *TIMESTAMPS} and Kind.DATE in kinds:
-            return left if right.kind is Kind.DATE else right
+        if {left.kind, right.kind} == set(TIMESTAMPS):
+            digits = max(left.precision or 0, right.precision or 0)
+            return Type(Kind.TIMESTAMP_LTZ, precision=digits)
         return None
     match left.kind:
         case Kind.STRING:
@@ -174,7 +177,7 @@ def is_castable(source: Type, target: Type) -> bool:
     times = (Kind.DATE, Kind.TIME, *TIMESTAMPS)
     if b is Kind.STRING or (a is Kind.STRING and b in (*times, Kind.BYTES)):
         return True
-    if a in TIMESTAMPS and b in times:
+    if (a in (*TIMESTAMPS, Kind.DATE, Kind.TIME) and b in TIMESTAMPS) or (a in TIMESTAMPS and b in times):
         return True
     if a is Kind.ARRAY and b is Kind.ARRAY:
         return is_castable(source.element or source, target.element or target)

@@ -10,6 +10,7 @@ from qanat.errors import ConfigError
 from qanat.model.functions import UserFunction
 from qanat.sql.bind import Queries
 from qanat.sql.catalog import Catalog
+from qanat.sql.expressions import UTC
 from qanat.sql.inserts import into, keyed
 from qanat.sql.plan import Pipeline, Program, Table
 from qanat.sql.rules import optimise
@@ -25,6 +26,7 @@ from qanat.sql.statements import (
     parse_script,
 )
 from qanat.sql.user_functions import load
+from qanat.sql.zones import in_zone, zone_of
 
 
 def compile_texts(
@@ -49,7 +51,6 @@ def compile_texts(
             case CreateView():
                 catalog.add_view(statement, source)
             case Setting():
-                _check_setting(statement, source)
                 catalog.settings[statement.key.text] = statement.value
             case Insert() | Query() | CreateFunction():
                 pass
@@ -57,7 +58,7 @@ def compile_texts(
     for view, source in catalog.views.values():
         # a view that nothing reads must still be right
         Queries(catalog, source, (view.name.text,)).query(view.query)
-    return Program(catalog.tables, pipelines, catalog.settings, tuple(catalog.views))
+    return _placed(Program(catalog.tables, pipelines, catalog.settings, tuple(catalog.views)), _zone(parsed))
 
 
 def _add_function(statement: CreateFunction, source: Source, functions: dict[str, UserFunction]) -> None:
@@ -107,12 +108,26 @@ def _insert(statement: Insert, source: Source, catalog: Catalog) -> Pipeline:
     return Pipeline(table.name, root, table, statement.text)
 
 
-def _check_setting(statement: Setting, source: Source) -> None:
-    if statement.key.text == "table.local-time-zone" and statement.value.upper() not in (
-        "UTC",
-        "Z",
-        "GMT",
-        "UTC+00:00",
-    ):
-        message = f"the time zone {statement.value} is not supported yet"
-        raise source.unsupported(message, statement.key.at, "SET 'table.local-time-zone' = 'UTC'")
+def _zone(parsed: Sequence[tuple[Statement, Source]]) -> str:
+    """The session's time zone: one for all statements, wherever it is set."""
+    found: dict[str, str] = {}
+    for statement, source in parsed:
+        if not isinstance(statement, Setting) or statement.key.text != "table.local-time-zone":
+            continue
+        zone = UTC if statement.value == "default" else zone_of(statement.value)
+        if zone is None:
+            hint = "SET 'table.local-time-zone' = 'Europe/Berlin', or 'GMT+02:00'"
+            raise source.error(f"no time zone is called {statement.value}", statement.key.at, hint)
+        found[zone] = statement.value
+        if len(found) > 1:
+            message = f"the time zone is set to {' and '.join(found.values())}"
+            raise source.unsupported(message, statement.key.at, "one time zone for all statements")
+    return next(iter(found), UTC)
+
+
+def _placed(program: Program, zone: str) -> Program:
+    """The program with the zone in its expressions."""
+    if zone == UTC:
+        return program
+    tables = {name: in_zone(table, zone) for name, table in program.tables.items()}
+    return replace(program, tables=tables, pipelines=in_zone(program.pipelines, zone))

@@ -17,6 +17,8 @@ from sqlglot.tokenizer_core import Token, TokenType
 from sqlglot.tokens import Tokenizer
 
 from qanat.model.types import Kind, Type
+from qanat.sql.expression_nodes import TypedCast
+from qanat.sql.json_syntax import JsonSyntax
 from qanat.sql.source import Source
 
 #: Window table functions: the named arguments in the order of the positional ones, and which are optional.
@@ -70,17 +72,12 @@ class WindowTable(exp.Expression):
     }
 
 
-class TypedCast(exp.Expression):
-    """CAST, TRY_CAST (`safe`) or a literal such as DATE '2026-01-01' (`literal`); `to` is a `model.types.Type`."""
-
-    arg_types: ClassVar[dict[str, bool]] = {"this": True, "to": True, "safe": False, "literal": False}
-
-
 class FlinkTokenizer(Tokenizer):
     """Backticks quote identifiers, two single quotes make one inside a string, no keyword swallows its line."""
 
     IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`"]
     IDENTIFIER_ESCAPES: ClassVar[list[str]] = ["`"]
+    HEX_STRINGS: ClassVar[list[str | tuple[str, str]]] = [("x'", "'"), ("X'", "'")]
     STRING_ESCAPES: ClassVar[list[str]] = ["'"]
     COMMANDS: ClassVar[set[TokenType]] = set()
     NESTED_COMMENTS = False
@@ -89,7 +86,7 @@ class FlinkTokenizer(Tokenizer):
     } | {"MATCH_RECOGNIZE": TokenType.MATCH_RECOGNIZE}
 
 
-class FlinkParser(Parser):
+class FlinkParser(JsonSyntax):
     """Queries and expressions of Flink SQL. Errors are `PlacedError`."""
 
     FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {}
@@ -104,6 +101,16 @@ class FlinkParser(Parser):
         "TRIM": lambda self: self._parse_trim_call(),
         "POSITION": lambda self: self._parse_position_call(),
         "SUBSTRING": lambda self: self._parse_substring_call(),
+        "OVERLAY": lambda self: self._parse_overlay_call(),
+        "JSON_EXISTS": lambda self: self.json_exists(),
+        "JSON_VALUE": lambda self: self.json_value(),
+        "JSON_QUERY": lambda self: self.json_query(),
+        "JSON_OBJECT": lambda self: self.json_object(),
+        "JSON_ARRAY": lambda self: self.json_array(),
+    }
+    PRIMARY_PARSERS: ClassVar[dict[TokenType, Callable[..., Any]]] = {
+        **Parser.PRIMARY_PARSERS,
+        TokenType.HEX_STRING: lambda self, token: self._parse_bytes(token),
     }
     PLACEHOLDER_PARSERS: ClassVar[dict[TokenType, Callable[..., Any]]] = {}
     FUNC_TOKENS: ClassVar[set[TokenType]] = {*Parser.FUNC_TOKENS, TokenType.SESSION}
@@ -287,7 +294,8 @@ class FlinkParser(Parser):
         token = self._curr
         self._advance()
         value = self._parse_primary()
-        precision = None if name == "DATE" else 0 if name == "TIME" else 3
+        fraction = len(value.name.strip().partition(".")[2]) if value else 0
+        precision = None if name == "DATE" else min(fraction, 9)
         node = TypedCast(this=value, to=Type(Kind[name], nullable=False, precision=precision), literal=True)
         return node.update_positions(token)
 
@@ -297,13 +305,42 @@ class FlinkParser(Parser):
         parse_function_unit: bool = True,  # noqa: ARG002
     ) -> exp.Interval | None:
         token = self._curr
-        if not self._match_pair(TokenType.INTERVAL, TokenType.STRING):
+        if not self._interval_begins():
             return None
-        value = exp.Literal.string(self._prev.text).update_positions(self._prev)
+        self._advance()
+        sign = "-" if self._match(TokenType.DASH) else ""
+        self._advance()
+        value = exp.Literal.string(sign + self._prev.text).update_positions(self._prev)
         first = self._parse_unit()
         last = self._parse_unit() if self._match_text_seq("TO") else None
         unit = exp.IntervalSpan(this=first, expression=last) if last else first
-        return exp.Interval(this=value, unit=unit).update_positions(token)
+        node = exp.Interval(this=value, unit=unit).update_positions(token)
+        if "digits" in first.meta:
+            # sqlglot makes the unit anew
+            node.meta["digits"] = first.meta["digits"]
+        return node
+
+    def _interval_begins(self) -> bool:
+        if not self._curr or self._curr.token_type != TokenType.INTERVAL or not self._next:
+            return False
+        following = self._next
+        if following.token_type == TokenType.DASH and self._index + 2 < len(self._tokens):
+            following = self._tokens[self._index + 2]
+        return following.token_type in (TokenType.STRING, TokenType.NUMBER)
+
+    def _parse_paren(self) -> exp.Expr | None:
+        node = super()._parse_paren()
+        # (later - earlier) DAY TO SECOND
+        if not isinstance(node, exp.Paren) or not isinstance(node.this, exp.Sub):
+            return node
+        if not self._curr or self._curr.token_type == TokenType.IDENTIFIER:
+            return node
+        if self._curr.text.upper() not in UNITS:
+            return node
+        at, unit = self._curr, self._parse_unit()
+        if self._match_text_seq("TO"):
+            self._parse_unit()
+        return self._call("INTERVAL", unit, node.this.this, node.this.expression).update_positions(at)
 
     def _parse_unit(self) -> exp.Expr:
         """A unit of time, in singular; the digits of `SECOND(3)` go to the node's meta."""
@@ -366,6 +403,20 @@ class FlinkParser(Parser):
         while self._match(TokenType.COMMA) or self._match_text_seq("FROM") or self._match_text_seq("FOR"):
             arguments.append(self._parse_bitwise())
         return self._call("SUBSTRING", *arguments)
+
+    def _parse_bytes(self, token: Token) -> exp.Expr:
+        if self.sql[token.start] not in "xX":
+            raise self.unexpected("expected a value; bytes are written x'01ff'", token)
+        return exp.HexString(this=token.text).update_positions(token)
+
+    def _parse_overlay_call(self) -> exp.Expr:
+        arguments = [self._parse_bitwise()]
+        for word in ("PLACING", "FROM"):
+            self.expect(word)
+            arguments.append(self._parse_bitwise())
+        if self._match_text_seq("FOR"):
+            arguments.append(self._parse_bitwise())
+        return self._call("OVERLAY", *arguments)
 
     # --- types -----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from qanat.model.functions import UserFunction
 from qanat.model.types import Type
 
+#: The zone of a session that has set none.
+UTC = "UTC"
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -30,21 +33,23 @@ class Literal:
 class Call:
     """A scalar function or operator. `function` is a name of `functions.FUNCTIONS` (upper case; operators as `+`, `=`,
     `AND`, `CASE`, `FIELD`, `ELEMENT`, ...). `user`: the user's scalar function that this calls (then `function` is its
-    name)."""
+    name). `zone`: the session's time zone, as `zones.zone_of` names it."""
 
     function: str
     args: tuple[Expression, ...]
     type: Type
     user: UserFunction | None = None
+    zone: str = UTC
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """CAST, or TRY_CAST where `safe`."""
+    """CAST, or TRY_CAST where `safe`. `zone`: as in `Call`."""
 
     arg: Expression
     type: Type
     safe: bool = False
+    zone: str = UTC
 
 
 Expression = Column | Literal | Call | Cast

@@ -1,8 +1,12 @@
-"""INTERVAL literals -> milliseconds or months, as Calcite reads them. Pure; raises ValueError with its words."""
+"""INTERVAL literals -> milliseconds or months, and literals of times, as Calcite reads them. Pure; raises ValueError
+with its words."""
 
 from __future__ import annotations
 
 import re
+from datetime import date, datetime, time
+
+from qanat.model.types import Kind
 
 #: Milliseconds of a unit.
 MILLISECONDS = {
@@ -72,3 +76,24 @@ def span(text: str, first: str, last: str) -> tuple[int, bool]:
     if last == "SECOND" and match.group(len(units) + 2):
         amount += int(match.group(len(units) + 2).ljust(3, "0")[:3])
     return (-amount if match.group(1) == "-" else amount), False
+
+
+def time_literal(text: str, kind: Kind) -> date | time | datetime:
+    """What DATE, TIME and TIMESTAMP literals say; months and days may have one digit, a TIMESTAMP needs no time of day.
+
+    >>> time_literal("2026-1-5", Kind.TIMESTAMP), time_literal("1:2:3.5", Kind.TIME)
+    (datetime.datetime(2026, 1, 5, 0, 0), datetime.time(1, 2, 3, 500000))
+    """
+    day, clock = r"(\d{4})-(\d{1,2})-(\d{1,2})", r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{0,9}))?"
+    pattern = {Kind.DATE: day, Kind.TIME: clock}.get(kind, rf"{day}(?: {clock})?")
+    match = re.fullmatch(pattern, text.strip())
+    if match is None:
+        raise ValueError(f"`{text}` is not a {kind.value}")
+    *numbers, fraction = match.groups() if kind is not Kind.DATE else (*match.groups(), None)
+    whole = [int(one or 0) for one in numbers]
+    micros = int((fraction or "").ljust(6, "0")[:6])
+    if kind is Kind.DATE:
+        return date(*whole)
+    if kind is Kind.TIME:
+        return time(*whole, micros)
+    return datetime(*whole, micros)  # type: ignore[arg-type]

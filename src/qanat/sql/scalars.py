@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date, datetime, time
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from sqlglot import exp
 
 from qanat.errors import SqlError
 from qanat.model.functions import UserFunction
-from qanat.model.types import BOOLEAN, DOUBLE, STRING, Kind, Type, decimal
+from qanat.model.types import BIGINT, BOOLEAN, BYTES, DOUBLE, STRING, Kind, Type, decimal
 from qanat.sql import functions, intervals
 from qanat.sql.coercion import NUMERIC, TIMESTAMPS, coerce, integer_literal_type, is_castable, is_implicit
-from qanat.sql.dialect import TypedCast
+from qanat.sql.expression_nodes import TypedCast
 from qanat.sql.expressions import Call, Cast, Expression, Literal
 from qanat.sql.functions import ALIASES, FUNCTIONS, Mismatch
 from qanat.sql.scope import Relation, place, resolve
@@ -56,11 +55,10 @@ _REFUSED = {
 _INSTEAD = {
     "Cast": "CAST(x AS type)",
     "ILike": "LOWER(x) LIKE 'pattern'",
-    "AtTimeZone": "times are in UTC",
+    "AtTimeZone": "SET 'table.local-time-zone' = 'Europe/Berlin', or CONVERT_TZ(text, from, to)",
     "JSONExtract": "JSON_VALUE(x, '$.path')",
     "IntDiv": "a / b, which of integers is an integer",
-    "RegexpLike": "REGEXP_EXTRACT(x, regex) IS NOT NULL",
-    "SimilarTo": "REGEXP_EXTRACT(x, regex) IS NOT NULL",
+    "RegexpLike": "REGEXP(x, regex)",
     "Concat": "a || b",
 }
 
@@ -86,7 +84,7 @@ _MORE_ARGS = {
 _BINARY: dict[type[exp.Expr], str] = {
     exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%",
     exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
-    exp.And: "AND", exp.Or: "OR", exp.DPipe: "||", exp.Like: "LIKE",
+    exp.And: "AND", exp.Or: "OR", exp.DPipe: "||", exp.Like: "LIKE", exp.SimilarTo: "SIMILAR TO",
     exp.NullSafeEQ: "IS NOT DISTINCT FROM", exp.NullSafeNEQ: "IS DISTINCT FROM",
 }  # fmt: skip
 
@@ -176,13 +174,24 @@ class Scalars:
         text = node.this
         if node.is_string:
             return Literal(text, STRING.with_nullable(False))
-        if re.fullmatch(r"\d+", text):
-            return Literal(int(text), integer_literal_type(int(text)))
+        if re.fullmatch(r"\d+\.?", text):
+            whole = int(text.rstrip("."))
+            if whole >= 2**63:
+                raise self._too_long(node)
+            return Literal(whole, integer_literal_type(whole))
         if "e" in text.lower():
+            if float(text) == float("inf"):
+                raise self._too_long(node)
             return Literal(float(text), DOUBLE.with_nullable(False))
         value = Decimal(text)
+        if int("".join(map(str, value.as_tuple().digits))) >= 2**63:
+            raise self._too_long(node)
         scale = max(-int(value.as_tuple().exponent), 0)
         return Literal(value, decimal(max(len(value.as_tuple().digits), scale, 1), scale).with_nullable(False))
+
+    def _too_long(self, node: exp.Expr) -> SqlError:
+        hint = f"CAST('{node.this}' AS DECIMAL(38, 10))"
+        return self.source.error(f"the literal {node.this} has too many digits", place(node), hint)
 
     def _boolean(self, node: exp.Expr) -> Expression:
         return Literal(bool(node.this), BOOLEAN.with_nullable(False))
@@ -192,7 +201,7 @@ class Scalars:
 
     def _interval(self, node: exp.Expr) -> Expression:
         unit, text = node.args["unit"], node.this.name
-        digits = unit.meta.get("digits", 2)
+        digits = node.meta.get("digits", 2)
         try:
             if isinstance(unit, exp.IntervalSpan):
                 amount, months = intervals.span(text, unit.this.name, unit.expression.name)
@@ -208,6 +217,8 @@ class Scalars:
         return self.bind(node.this)
 
     def _negative(self, node: exp.Expr) -> Expression:
+        if isinstance(node.this, exp.Literal) and node.this.this == str(2**63):
+            return Literal(-(2**63), BIGINT.with_nullable(False))
         inner = self.bind(node.this)
         if isinstance(inner, Literal) and isinstance(inner.value, int | float | Decimal):
             value = -inner.value
@@ -230,6 +241,12 @@ class Scalars:
 
     def _is(self, node: exp.Expr) -> Expression:
         match node.expression:
+            case exp.JSON():
+                kind = Literal(str(node.expression.this or "VALUE").upper(), STRING.with_nullable(False))
+                return self._negated(self.call("IS JSON", (self.bind(node.this), kind), node), node)
+            case exp.Column() if node.expression.name.upper() == "UNKNOWN":
+                condition = self.condition(node.this, "IS UNKNOWN")
+                return self._negated(self.call("IS NULL", (condition,), node), node)
             case exp.Null():
                 name = "IS NULL"
             case exp.Boolean():
@@ -239,12 +256,31 @@ class Scalars:
         return self._negated(self.call(name, (self.bind(node.this),), node), node)
 
     def _between(self, node: exp.Expr) -> Expression:
-        if node.args.get("symmetric"):
-            raise self.source.unsupported("BETWEEN SYMMETRIC is not supported", place(node), "order the two bounds")
-        value = self.bind(node.this)
-        low = self.call(">=", (value, self.bind(node.args["low"])), node)
-        high = self.call("<=", (value, self.bind(node.args["high"])), node)
-        return self.call("AND", (low, high), node)
+        value, bounds = self.bind(node.this), (self.bind(node.args["low"]), self.bind(node.args["high"]))
+        found = [
+            self.call("AND", (self.call(">=", (value, low), node), self.call("<=", (value, high), node)), node)
+            for low, high in (bounds, bounds[::-1])
+        ]
+        return self.call("OR", (found[0], found[1]), node) if node.args.get("symmetric") else found[0]
+
+    def _overlaps(self, node: exp.Expr) -> Expression:
+        """(start, end or interval) OVERLAPS (start, end or interval)."""
+        arguments: list[Expression] = []
+        for period in (node.this, node.expression):
+            if not isinstance(period, exp.Tuple) or len(period.expressions) != 2:
+                hint = "(start, end) OVERLAPS (start, end)"
+                raise self.source.error("OVERLAPS is between two periods", place(period) or place(node), hint)
+            start, end = (self.bind(one) for one in period.expressions)
+            if end.type.kind in functions.INTERVALS:
+                end = self.call("+", (start, end), node)
+            arguments += [start, end]
+        return self.call("OVERLAPS", tuple(arguments), node)
+
+    def _bytes(self, node: exp.Expr) -> Expression:
+        try:
+            return Literal(bytes.fromhex(node.name), BYTES.with_nullable(False))
+        except ValueError:
+            raise self.source.error(f"x'{node.name}' is not hexadecimal", place(node), "x'01ff'") from None
 
     def _in(self, node: exp.Expr) -> Expression:
         if node.args.get("query") or node.args.get("unnest") or not node.expressions:
@@ -252,10 +288,11 @@ class Scalars:
         return self.call("IN", tuple(self.bind(one) for one in (node.this, *node.expressions)), node)
 
     def _escape(self, node: exp.Expr) -> Expression:
-        if not isinstance(node.this, exp.Like):
-            raise self.source.error("ESCAPE belongs to LIKE", place(node))
+        if not isinstance(node.this, exp.Like | exp.SimilarTo):
+            raise self.source.error("ESCAPE belongs to LIKE and SIMILAR TO", place(node))
         parts = (node.this.this, node.this.expression, node.expression)
-        return self._negated(self.call("LIKE", tuple(self.bind(one) for one in parts), node), node.this)
+        bound = tuple(self.bind(one) for one in parts)
+        return self._negated(self.call(_BINARY[type(node.this)], bound, node), node.this)
 
     def _case(self, node: exp.Expr) -> Expression:
         arguments: list[Expression] = []
@@ -300,11 +337,10 @@ class Scalars:
     def _time_literal(self, node: exp.Expr, target: Type) -> Expression:
         text = node.this.name
         try:
-            if target.kind is Kind.DATE:
-                return Literal(date.fromisoformat(text), target)
-            if target.kind is Kind.TIME:
-                return Literal(time.fromisoformat(text), target)
-            return Literal(datetime.fromisoformat(text), target)
+            if target.kind is Kind.TIMESTAMP and (target.precision or 0) > 6:
+                # finer than Python's datetime
+                return Cast(Literal(text, STRING.with_nullable(False)), target)
+            return Literal(intervals.time_literal(text, target.kind), target)
         except ValueError:
             hint = {Kind.DATE: "DATE '2026-01-31'", Kind.TIME: "TIME '23:59:59'"}.get(target.kind)
             hint = hint or "TIMESTAMP '2026-01-31 23:59:59.000'"
@@ -321,15 +357,21 @@ class Scalars:
             hint = "aggregates stand in SELECT and HAVING of a query with GROUP BY window_start, window_end"
             raise self.source.error(f"the aggregate {name} cannot stand here", at, hint)
         if name == "IF":
-            name = "CASE"
-            if len(node.expressions) != 3:
-                raise self.source.error("IF takes 3 arguments", at, "IF(condition, value, other)")
+            return self._if(node)
         if name in _REFUSED:
             return self._refuse(name, at)
         if name not in FUNCTIONS or not name[0].isalpha():
             known = [one for one in (*FUNCTIONS, *AGGREGATES, *ALIASES, "IF") if one.isidentifier()]
             raise self.source.error(f"no function is called {written}", at, near(name, known))
         return self.call(name, self._arguments(name, node), node)
+
+    def _if(self, node: exp.Expr) -> Expression:
+        """IF is CASE, but of a condition that may be NULL Flink says that the result may be, too."""
+        if len(node.expressions) != 3:
+            raise self.source.error("IF takes 3 arguments", place(node), "IF(condition, value, other)")
+        condition, value, other = self._arguments("CASE", node)
+        found = self.call("CASE", (condition, value, other), node)
+        return replace(found, type=found.type.with_nullable(found.type.nullable or condition.type.nullable))
 
     def _user_function(self, function: UserFunction, node: exp.Expr) -> Expression:
         """A scalar function of the user; the arguments are cast to the declared types where Flink would by itself."""
@@ -375,8 +417,7 @@ class Scalars:
         if name == "TRIM":
             return text
         known = functions.EXTRACT_UNITS if name == "EXTRACT" else functions.TIME_UNITS
-        singular = text.removesuffix("S")
-        for one in (text, singular, text.removeprefix("SQL_TSI_")):
+        for one in (text, text.removeprefix("SQL_TSI_")):
             if one in known:
                 return one
         raise self.source.error(f"no unit of {name} is called {node.name}", place(node), "units: " + ", ".join(known))
@@ -442,6 +483,8 @@ _METHODS: dict[type[exp.Expr], Callable[[Scalars, exp.Expr], Expression]] = {
     exp.Bracket: Scalars._bracket,
     exp.Array: Scalars._array,
     exp.Tuple: Scalars._tuple,
+    exp.Overlaps: Scalars._overlaps,
+    exp.HexString: Scalars._bytes,
     exp.Anonymous: Scalars._function,
     exp.CurrentTimestamp: Scalars._clock,
     exp.CurrentDate: Scalars._clock,

@@ -3,7 +3,8 @@ towards zero, errors where Flink has errors.
 
     __init__   dispatch, constants, the branches that must not fail when they are not taken
     casts      CAST and TRY_CAST
-    numbers, texts, times, collections   one kernel per function of `qanat.sql.functions`
+    numbers (with decimals), logic, texts, patterns (with java_regex), codings, times (with clock, zones), collections,
+    json           one kernel per function of `qanat.sql.functions`
 
 Columns of frames: `dtype_of(type)`. TIMESTAMP(3) is Datetime("ms"), TIMESTAMP_LTZ(3) Datetime("ms", "UTC"), ARRAY List,
 ROW Struct, MAP List(Struct{key, value}), INTERVAL DAY TO SECOND Duration("ms"), INTERVAL YEAR TO MONTH Int32 (months).
@@ -14,7 +15,7 @@ from __future__ import annotations
 import polars as pl
 
 from qanat.model.functions import UserFunction
-from qanat.sql.embedded.kernels import casts, collections, logic, numbers, texts, times, user
+from qanat.sql.embedded.kernels import casts, codings, collections, json, logic, numbers, patterns, texts, times, user
 from qanat.sql.embedded.kernels.base import Kernel, dtype_of, literal
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal, columns, walk
 
@@ -25,8 +26,16 @@ KERNELS: dict[str, Kernel] = {
     **logic.KERNELS,
     **numbers.KERNELS,
     **texts.KERNELS,
+    **patterns.KERNELS,
+    **codings.KERNELS,
     **times.KERNELS,
     **collections.KERNELS,
+    **json.KERNELS,
+}
+#: Functions that raise `DataError` for some values.
+_RAISES = {
+    *("/", "%", "MOD"),
+    *(name for module in (texts, patterns, codings, times, collections, json) for name in module.RAISES),
 }
 
 
@@ -73,7 +82,7 @@ def _constant(expression: Cast | Call) -> pl.Expr:
 
 def _can_fail(expression: Expression) -> bool:
     for part in walk(expression):
-        if isinstance(part, Call) and part.function in ("/", "%", "MOD"):
+        if isinstance(part, Call) and part.function in _RAISES:
             return True
         if isinstance(part, Cast) and not part.safe:
             return True

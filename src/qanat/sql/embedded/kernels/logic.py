@@ -61,4 +61,5 @@ KERNELS: dict[str, Kernel] = {
     "NULLIF": _nullif,
     "GREATEST": _extreme,
     "LEAST": _extreme,
+    "TYPEOF": lambda call, _args, _: pl.lit(str(call.args[0].type)),
 }

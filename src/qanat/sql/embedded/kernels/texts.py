@@ -1,84 +1,103 @@
-"""Texts. Positions count characters from 1; what polars has no vectorised form for runs row by row in Python."""
+"""Texts. Positions count characters from 1 except where Java counts UTF-16 units; what polars has no vectorised form
+for runs row by row in Python."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Sequence
-
-import orjson
 import polars as pl
 
-from qanat.sql.embedded.kernels.base import Kernel, constant, dtype_of
+from qanat.errors import DataError
+from qanat.model.types import Kind
+from qanat.sql.embedded.kernels.base import Kernel, constant, is_constant, row_by_row
+from qanat.sql.embedded.kernels.patterns import find
+from qanat.sql.embedded.kernels.printf import printf
 from qanat.sql.expressions import Call
 
 
-def like_regex(pattern: str, escape: str | None = None) -> str:
-    """A LIKE pattern as a regular expression.
-
-    >>> like_regex("a%_c")
-    '(?s)^a.*.c$'
-    """
-    parts: list[str] = []
-    characters = iter(pattern)
-    for one in characters:
-        if escape and one == escape:
-            parts.append(re.escape(next(characters, "")))
-        else:
-            parts.append({"%": ".*", "_": "."}.get(one) or re.escape(one))
-    return "(?s)^" + "".join(parts) + "$"
-
-
-def _like(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
-    escape = str(constant(call.args[2])) if len(call.args) > 2 else None
-    return args[0].str.contains(like_regex(str(constant(call.args[1])), escape))
-
-
-def _rows(function: Callable[..., object]) -> Kernel:
-    """A kernel that calls `function` for every row without a NULL."""
-
-    def kernel(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
-        dtype = dtype_of(call.type)
-
-        def compute(found: Sequence[pl.Series]) -> pl.Series:
-            length = max(len(one) for one in found)
-            lists = [(one.to_list() * length if len(one) == 1 else one.to_list()) for one in found]
-            values = [None if None in row else function(*row) for row in zip(*lists, strict=True)]
-            return pl.Series(found[0].name, values, dtype=dtype)
-
-        return pl.map_batches(args, compute, return_dtype=dtype)
-
-    return kernel
+def from_utf16(units: bytes) -> str:
+    """The text of UTF-16 units; half a character is `?`, as where Java writes it as UTF-8."""
+    return units.decode("utf-16-le", "surrogatepass").encode("utf-8", "replace").decode()
 
 
 def _pad(text: str, length: int, pad: str, left: bool) -> str | None:
     if length < 0 or not pad:
         return None
-    if len(text) >= length:
-        return text[:length]
-    missing = length - len(text)
+    if not (text + pad).isascii():
+        # Java's lengths are those of UTF-16
+        whole, units = text.encode("utf-16-le"), pad.encode("utf-16-le")
+        missing = max(length * 2 - len(whole), 0)
+        more = (units * (missing // len(units) + 1))[:missing]
+        cut = whole[: length * 2]
+        return from_utf16(more + cut if left else cut + more)
+    missing = max(length - len(text), 0)
     filling = (pad * (missing // len(pad) + 1))[:missing]
-    return filling + text if left else text + filling
+    return filling + text[:length] if left else text[:length] + filling
 
 
 def _substring(text: str, start: int, length: int | None = None) -> str | None:
     if length is not None and length < 0:
         return None
-    begin = start - 1 if start > 0 else 0 if start == 0 else max(len(text) + start, 0)
+    if start < -len(text):
+        return ""
+    begin = start - 1 if start > 0 else len(text) + start if start < 0 else 0
     return text[begin:] if length is None else text[begin : begin + length]
 
 
+def _fast_substring(call: Call, args: list[pl.Expr], guard: pl.Expr | None) -> pl.Expr:
+    bounds = [constant(one) for one in call.args[1:] if is_constant(one)]
+    if len(bounds) < len(call.args) - 1 or not all(isinstance(one, int) for one in bounds):
+        return row_by_row(_substring)(call, args, guard)
+    start, length = (*(int(str(one)) for one in bounds), None)[:2]
+    if start is None or start < 0 or (length is not None and length < 0):
+        return row_by_row(_substring)(call, args, guard)
+    return args[0].str.slice(max(start - 1, 0), length)
+
+
 def _part(text: str, separator: str, index: int) -> str | None:
-    parts = text.split(separator) if separator else [text]
+    parts = (text.split(separator) if separator else [text]) if text else []
     return parts[index] if 0 <= index < len(parts) else None
+
+
+def _split(text: str, separator: str) -> list[str]:
+    if not text:
+        return []
+    if separator:
+        return text.split(separator)
+    units = text.encode("utf-16-le")
+    return [from_utf16(units[i : i + 2]) for i in range(0, len(units), 2)]
+
+
+def _to_map(text: str, between: str = ",", inside: str = "=") -> list[dict[str, str | None]]:
+    found: dict[str, str | None] = {}
+    for part in _java_split(text, between, 0) if text else []:
+        key, *value = _java_split(part, inside, 2)
+        found[key] = value[0] if value else None
+    return [{"key": key, "value": value} for key, value in found.items()]
+
+
+def _java_split(text: str, separator: str, limit: int) -> list[str]:
+    regex = find(separator)
+    if regex is None:
+        raise DataError(f"STR_TO_MAP: `{separator}` is no regular expression")
+    parts = regex.pattern.split(text, max(limit - 1, 0)) if regex.groups == 0 else [text]
+    while limit == 0 and len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    return [one or "" for one in parts]
 
 
 def _trim(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     where = str(constant(call.args[2]))
-    text = args[0].str
-    return {"BOTH": text.strip_chars, "LEADING": text.strip_chars_start, "TRAILING": text.strip_chars_end}[where](
-        args[1]
-    )
+    return _stripped(args[0], args[1], where)
+
+
+def _stripped(text: pl.Expr, characters: pl.Expr, where: str) -> pl.Expr:
+    strip = {"BOTH": text.str.strip_chars, "LEADING": text.str.strip_chars_start, "TRAILING": text.str.strip_chars_end}
+    # polars takes an empty set for all white space, and NULL for the same
+    found = strip[where](pl.when(characters == "").then(pl.lit("\0")).otherwise(characters))
+    return pl.when(characters == "").then(text).when(characters.is_not_null()).then(found)
+
+
+def _ends(where: str) -> Kernel:
+    return lambda _call, args, _: _stripped(args[0], args[1] if len(args) > 1 else pl.lit(" "), where)
 
 
 def _joined(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
@@ -88,62 +107,119 @@ def _joined(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     return pl.when(separator.is_null()).then(None).otherwise(whole.str.slice(separator.str.len_chars()))
 
 
-def _extract(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
-    group = constant(call.args[2]) if len(call.args) > 2 else 0
-    return args[0].str.extract(str(constant(call.args[1])), int(str(group)))
-
-
 def _left(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
-    count = pl.max_horizontal(args[1], pl.lit(0, dtype=pl.Int32))
-    return args[0].str.head(count) if call.function == "LEFT" else args[0].str.tail(count)
+    count = pl.when(args[1] < 0).then(pl.lit(0, dtype=pl.Int32)).otherwise(args[1])
+    found = args[0].str.head(count) if call.function == "LEFT" else args[0].str.tail(count)
+    return pl.when(args[1].is_not_null()).then(found)
 
 
-_STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d+)\]|\['([^']*)'\]")
+def _capitals(text: str) -> str:
+    """INITCAP: ASCII letters and digits make words."""
+    made: list[str] = []
+    start = True
+    for one in text:
+        known = one.isascii() and one.isalnum()
+        made.append((one.upper() if start else one.lower()) if known else one)
+        start = not known
+    return "".join(made)
 
 
-def _json_value(call: Call, args: list[pl.Expr], guard: pl.Expr | None) -> pl.Expr:
-    path = str(constant(call.args[1])).removeprefix("lax ").removeprefix("strict ")[1:]
-    steps = [match.group(1) or match.group(3) or int(match.group(2)) for match in _STEP.finditer(path)]
-    return _rows(lambda text, _path: _walk(text, steps))(call, args, guard)
+def _replace(call: Call, args: list[pl.Expr], guard: pl.Expr | None) -> pl.Expr:
+    if is_constant(call.args[1]) and is_constant(call.args[2]) and constant(call.args[1]):
+        return args[0].str.replace_all(str(constant(call.args[1])), str(constant(call.args[2])), literal=True)
+    return row_by_row(str.replace)(call, args, guard)
 
 
-def _walk(text: str, steps: list[str | int]) -> str | None:
-    try:
-        value = orjson.loads(text)
-        for step in steps:
-            value = value[step]
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
-        return None
-    if value is None or isinstance(value, dict | list):
-        return None
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+def _overlay(text: str, new: str, start: int, length: int | None = None) -> str:
+    if start <= 0 or start > len(text):
+        return text
+    size = len(new) if length is None else length
+    rest = text[start - 1 + size :] if 0 < size <= len(text) - start else ""
+    return text[: start - 1] + new + rest
 
+
+def _translate(text: str, old: str, new: str) -> str:
+    table: dict[int, str] = {}
+    for i, one in enumerate(old):
+        table.setdefault(ord(one), new[i : i + 1])
+    return text.translate(table)
+
+
+def _instr(text: str, part: str, start: int = 1, nth: int = 1) -> int:
+    if nth <= 0:
+        raise DataError(f"INSTR: the occurrence counts from 1, found {nth}")
+    if start == 0:
+        return 0
+    at = start - 2 if start > 0 else len(text) + start + 1
+    for _ in range(nth):
+        at = text.find(part, at + 1) if start > 0 else text.rfind(part, 0, max(at - 1 + len(part), 0))
+        if at < 0:
+            return 0
+    return at + 1
+
+
+def _locate(part: str, text: str, start: int = 1) -> int:
+    return text.find(part, max(start - 1, 0)) + 1
+
+
+def _first_byte(text: str) -> int:
+    first = text.encode()[0] if text else 0
+    return first - 256 if first > 127 else first
+
+
+def _is_decimal(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+    if call.args[0].type.kind is not Kind.STRING:
+        return args[0].is_not_null()
+    return args[0].str.contains(r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$").fill_null(False)
+
+
+def _of_all(test: str) -> Kernel:
+    rows = row_by_row(lambda text: bool(getattr(text, test)()))
+    return lambda call, args, guard: rows(call, args, guard).fill_null(False)
+
+
+def _choice(index: int | None, *values: str | None) -> str | None:
+    return values[index - 1] if index is not None and 1 <= index <= len(values) else None
+
+
+#: Kernels that may raise for a row.
+RAISES = ("INSTR", "STR_TO_MAP")
 
 KERNELS: dict[str, Kernel] = {
-    "LIKE": _like,
     "||": lambda _call, args, _: args[0] + args[1],
     "CONCAT": lambda _call, args, _: pl.concat_str(args),
     "CONCAT_WS": _joined,
     "UPPER": lambda _call, args, _: args[0].str.to_uppercase(),
     "LOWER": lambda _call, args, _: args[0].str.to_lowercase(),
+    "INITCAP": row_by_row(_capitals),
     "TRIM": _trim,
-    "LTRIM": lambda _call, args, _: args[0].str.strip_chars_start(" "),
-    "RTRIM": lambda _call, args, _: args[0].str.strip_chars_end(" "),
+    "LTRIM": _ends("LEADING"),
+    "RTRIM": _ends("TRAILING"),
+    "BTRIM": _ends("BOTH"),
     "CHAR_LENGTH": lambda _call, args, _: args[0].str.len_chars().cast(pl.Int32),
-    "SUBSTRING": _rows(_substring),
+    "SUBSTRING": _fast_substring,
     "LEFT": _left,
     "RIGHT": _left,
-    "REPLACE": _rows(lambda text, old, new: text.replace(old, new) if old else text),
-    "REVERSE": lambda _call, args, _: args[0].str.reverse(),
-    "SPLIT_INDEX": _rows(_part),
-    "REGEXP_EXTRACT": _extract,
-    "REGEXP_REPLACE": lambda call, args, _: args[0].str.replace_all(str(constant(call.args[1])), args[2]),
-    "LPAD": _rows(lambda text, length, pad: _pad(text, length, pad, True)),
-    "RPAD": _rows(lambda text, length, pad: _pad(text, length, pad, False)),
-    "POSITION": _rows(lambda part, text: text.find(part) + 1),
+    "REPLACE": _replace,
+    "OVERLAY": row_by_row(_overlay),
+    "TRANSLATE": row_by_row(_translate),
+    "REVERSE": row_by_row(lambda text: text[::-1]),
+    "REPEAT": row_by_row(lambda text, count: text * max(count, 0)),
+    "LPAD": row_by_row(lambda text, length, pad: _pad(text, length, pad, True)),
+    "RPAD": row_by_row(lambda text, length, pad: _pad(text, length, pad, False)),
+    "SPLIT": row_by_row(_split),
+    "SPLIT_INDEX": row_by_row(_part),
+    "STR_TO_MAP": row_by_row(_to_map),
+    "ELT": row_by_row(_choice, nulls=True),
+    "POSITION": row_by_row(_locate),
+    "INSTR": row_by_row(_instr),
+    "LOCATE": row_by_row(_locate),
     "STARTSWITH": lambda _call, args, _: args[0].str.starts_with(args[1]),
     "ENDSWITH": lambda _call, args, _: args[0].str.ends_with(args[1]),
-    "MD5": _rows(lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()),
-    "SHA256": _rows(lambda text: hashlib.sha256(text.encode()).hexdigest()),
-    "JSON_VALUE": _json_value,
+    "ASCII": row_by_row(_first_byte),
+    "CHR": row_by_row(lambda number: "" if number < 0 else chr(number & 0xFF)),
+    "PRINTF": lambda call, args, guard: row_by_row(lambda *row: printf(*row), nulls=True)(call, args, guard),
+    "IS_ALPHA": _of_all("isalpha"),
+    "IS_DIGIT": _of_all("isdecimal"),
+    "IS_DECIMAL": _is_decimal,
 }
