@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -15,12 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from bench.flink import FlinkCluster, FlinkError, Settings, root_message, split_statements
 
+from qanat.model.types import Kind, Type
 from tests.conformance.sql.cases import Result
 from tests.conformance.sql.values import canonical, type_name, type_of_flink
 
@@ -42,8 +46,9 @@ class Flink:
         session = _call("POST", f"{self.gateway}/v1/sessions", {"properties": _OPTIONS})["sessionHandle"]
         try:
             result = Result((), ())
+            zone = re.search(r"SET 'table.local-time-zone' = '([^']+)'", script)
             for statement in split_statements(script):
-                result = self._execute(session, statement)
+                result = self._execute(session, statement, ZoneInfo(zone.group(1) if zone else "UTC"))
             return result
         finally:
             _call("DELETE", f"{self.gateway}/v1/sessions/{session}")
@@ -59,7 +64,7 @@ class Flink:
         except FlinkError as error:
             return error
 
-    def _execute(self, session: str, statement: str) -> Result:
+    def _execute(self, session: str, statement: str, zone: ZoneInfo) -> Result:
         base = f"{self.gateway}/v1/sessions/{session}"
         operation = _call("POST", f"{base}/statements", {"statement": statement})["operationHandle"]
         columns: Sequence[Mapping[str, Any]] = ()
@@ -79,7 +84,7 @@ class Flink:
         self._check(job)
         types = [type_of_flink(column["logicalType"]) for column in columns]
         changes = tuple(
-            (_KINDS[row["kind"]], tuple(canonical(v, t) for v, t in zip(row["fields"], types, strict=True)))
+            (_KINDS[row["kind"]], tuple(_value(v, t, zone) for v, t in zip(row["fields"], types, strict=True)))
             for row in rows
         )
         named = tuple((column["name"], type_name(t)) for column, t in zip(columns, types, strict=True))
@@ -112,6 +117,13 @@ def cluster(folder: Path) -> Iterator[Flink]:
     )
     with FlinkCluster(folder, wanted) as started:
         yield Flink(started.rest, started.gateway)
+
+
+def _value(value: Any, t: Type, zone: ZoneInfo) -> object:
+    """The gateway writes an instant as the session's wall clock shows it, and puts a Z behind that all the same."""
+    if t.kind is Kind.TIMESTAMP_LTZ and value is not None:
+        value = datetime.fromisoformat(value.rstrip("Z")).replace(tzinfo=zone)
+    return canonical(value, t)
 
 
 def _call(method: str, url: str, body: object = None) -> dict[str, Any]:
