@@ -248,6 +248,23 @@ def test_retractions_of_rows_that_never_came_are_ignored() -> None:
     assert run(group(changing(), calls), events).shown == expected
 
 
+def test_a_value_that_is_taken_back_before_it_comes_waits_for_it() -> None:
+    rows = [
+        (I, 5, -0.0), (I, 6, 0.0), (D, 7, None), (I, 7, 1.0), (I, 3, 0.5), (D, 2, 0.0), (I, 9, None), (D, 3, None),
+        (I, 2, None), (D, 9, -0.0),
+    ]  # fmt: skip
+    events = [Event(0, ("a", x, d, None, None), kind) for kind, x, d in rows]
+    calls = (
+        aggregate("COUNT"), aggregate("MIN", X), aggregate("MAX", X), aggregate("COUNT", X, distinct=True),
+        aggregate("SUM", X), aggregate("FIRST_VALUE", FLOATING),
+    )  # fmt: skip
+    assert [row[1:] for row in run(group(changing(), calls, keys=()), events).rows if row[0] != "-U"] == [
+        (1, 5, 5, 1, 5, 0.0), (2, 5, 6, 2, 11, 0.0), (1, 5, 6, 2, 4, 0.0), (2, 5, 7, 2, 11, 0.0), (3, 3, 7, 3, 14, 0.0),
+        (2, 3, 7, 3, 12, 0.0), (3, 3, 9, 4, 21, 0.0), (2, 2, 9, 3, 18, 0.0), (3, 2, 9, 3, 20, 0.0),
+        (2, 2, 6, 2, 11, 1.0),
+    ]  # fmt: skip
+
+
 NUMBERS = (
     Field("k", STRING), Field("x", INT), Field("d", DOUBLE), Field("e", FLOAT), Field("b", BIGINT), Field("y", TINYINT),
 )  # fmt: skip

@@ -146,7 +146,7 @@ class Deviation:
         self._sample = call.function.endswith("SAMP")
         root = call.function.startswith("STDDEV")
         cast = _from_double(call.type)
-        self._finish = (lambda x: cast(math.pow(x, 0.5))) if root else cast
+        self._finish = (lambda x: cast(math.sqrt(x))) if root else cast
         self.count, self.mean, self.spread = 0, 0.0, 0.0
 
     def add(self, value: Any) -> None:
@@ -196,38 +196,54 @@ class Deviation:
 
 
 class Extreme:
-    """MIN and MAX: how often each value is there, and a heap whose top may be stale."""
+    """MIN and MAX: how often each value is there, and a heap whose top may be stale. A value that is taken back before
+    it came counts below zero and waits for it; what Flink's MinWithRetract then gives is given here."""
 
-    __slots__ = ("_counts", "_heap", "_key", "_keyed")
+    __slots__ = ("_best", "_counts", "_heap", "_key", "_of", "_size")
 
     def __init__(self, key: Callable[[Any], Any]) -> None:
         self._key = key
         self._counts: dict[Any, int] = {}
-        self._keyed: dict[Any, Any] = {}
+        self._of: dict[Any, Any] = {}
         self._heap: list[Any] = []
+        #: the least key, and how many values there were more of than were taken back
+        self._best: Any = None
+        self._size = 0
 
     def add(self, value: Any) -> None:
         """One more."""
         if value is None:
             return
-        self._change(value, 1)
+        key = self._key(value)
+        if not self._size or key < self._best:
+            self._best = key
+            self._of[key] = value
+        if self._change(key, value, 1) == 1:
+            self._size += 1
 
     def retract(self, value: Any) -> None:
-        """One less; below zero it waits for the row that it takes back."""
-        if value is not None:
-            self._change(value, -1)
-
-    def _change(self, value: Any, step: int) -> None:
+        """One less."""
+        if value is None:
+            return
         key = self._key(value)
+        if self._change(key, value, -1):
+            return
+        self._size -= 1
+        if self._size and key == self._best:
+            self._best = self._least()
+
+    def _change(self, key: Any, value: Any, step: int) -> int:
         count = self._counts.get(key, 0) + step
         if count:
             if key not in self._counts:
                 self._push(key)
-                self._keyed[key] = value
+                self._of[key] = value
             self._counts[key] = count
         else:
             del self._counts[key]
-            del self._keyed[key]
+            if key != self._best:
+                del self._of[key]
+        return count
 
     def _push(self, key: Any) -> None:
         # values that come and go again and again leave stale entries
@@ -236,22 +252,31 @@ class Extreme:
             heapq.heapify(self._heap)
         heapq.heappush(self._heap, key)
 
+    def _least(self) -> Any:
+        self._of.pop(self._best, None)
+        while self._heap[0] not in self._counts:
+            heapq.heappop(self._heap)
+        return self._heap[0]
+
     def value(self) -> Any:
         """The least or the greatest."""
-        heap, counts = self._heap, self._counts
-        while heap and heap[0] not in counts:
-            heapq.heappop(heap)
-        return self._keyed[heap[0]] if heap else None
+        return self._of[self._best] if self._size else None
 
     def dump(self) -> Dump:
-        """Values and how often they are there."""
-        return [], list(self._keyed.values()), list(self._counts.values())
+        """Values and how often they are there, then the best one."""
+        best = [self._of[self._best]] if self._size else []
+        values = [self._of[key] for key in self._counts]
+        return [self._size], [*values, *best], list(self._counts.values())
 
     def load(self, state: Dump) -> None:
         """See `dump`."""
-        self._heap = [self._key(value) for value in state[1]]
-        self._keyed = dict(zip(self._heap, state[1], strict=True))
-        self._counts = dict(zip(self._heap, state[2], strict=True))
+        (self._size,), values, counts = state
+        self._heap = [self._key(value) for value in values[: len(counts)]]
+        self._of = dict(zip(self._heap, values, strict=False))
+        self._counts = dict(zip(self._heap, counts, strict=True))
+        if self._size:
+            self._best = self._key(values[-1])
+            self._of[self._best] = values[-1]
         heapq.heapify(self._heap)
 
     def size(self) -> int:
@@ -262,10 +287,11 @@ class Extreme:
 class Sequence:
     """FIRST_VALUE, LAST_VALUE, ARRAY_AGG, LISTAGG: values in order of arrival. A retraction takes the first."""
 
-    __slots__ = ("_finish", "_nulls", "_values")
+    __slots__ = ("_finish", "_key", "_nulls", "_values")
 
-    def __init__(self, finish: Callable[[list[Any]], Any], nulls: bool) -> None:
-        self._finish, self._nulls = finish, nulls
+    def __init__(self, finish: Callable[[list[Any]], Any], key: Callable[[Any], Any] | None, nulls: bool) -> None:
+        """`key`: what makes values equal, where that is not Python's equality."""
+        self._finish, self._key, self._nulls = finish, key, nulls
         self._values: list[Any] = []
 
     def add(self, value: Any) -> None:
@@ -275,8 +301,14 @@ class Sequence:
 
     def retract(self, value: Any) -> None:
         """The first that is equal; a value that is not there is no matter."""
-        if value in self._values:
-            self._values.remove(value)
+        if self._key is None:
+            if value in self._values:
+                self._values.remove(value)
+            return
+        key = self._key(value)
+        at = next((i for i, one in enumerate(self._values) if self._key(one) == key), None)
+        if at is not None:
+            del self._values[at]
 
     def value(self) -> Any:
         """NULL without values."""
@@ -308,22 +340,23 @@ class Distinct:
 
     def add(self, value: Any) -> None:
         """One more of the value."""
-        key = self._key(value)
-        count = self._counts.get(key, 0)
-        self._counts[key] = count + 1
-        if not count:
-            self._of[key] = value
+        if self._change(value, 1) == 1:
             self.inner.add(value)
 
     def retract(self, value: Any) -> None:
-        """One less of the value."""
-        key = self._key(value)
-        count = self._counts.get(key, 0)
-        if count > 1:
-            self._counts[key] = count - 1
-        elif count:
-            del self._counts[key], self._of[key]
+        """One less of the value; below zero it waits for the row that it takes back."""
+        if self._change(value, -1) == 0:
             self.inner.retract(value)
+
+    def _change(self, value: Any, step: int) -> int:
+        key = self._key(value)
+        count = self._counts.get(key, 0) + step
+        if count:
+            self._counts[key] = count
+            self._of[key] = value
+        else:
+            del self._counts[key], self._of[key]
+        return count
 
     def value(self) -> Any:
         """The inner aggregate."""
@@ -405,6 +438,7 @@ def accumulator_of(call: AggregateCall) -> Callable[[], Accumulator]:
 
 
 def _plain(call: AggregateCall) -> Callable[[], Accumulator]:
+    same = _distinct_key(call.args[0].type) if call.args and call.args[0].type.kind in _REAL else None
     match call.function:
         case "COUNT":
             return lambda: Count(not call.args)
@@ -417,12 +451,12 @@ def _plain(call: AggregateCall) -> Callable[[], Accumulator]:
             return lambda: Extreme(key)
         case "FIRST_VALUE" | "LAST_VALUE":
             place = 0 if call.function == "FIRST_VALUE" else -1
-            return lambda: Sequence(lambda values: values[place], nulls=False)
+            return lambda: Sequence(lambda values: values[place], same, nulls=False)
         case "ARRAY_AGG":
-            return lambda: Sequence(list, nulls=True)
+            return lambda: Sequence(list, same, nulls=True)
         case "LISTAGG":
             separator = separator_of(call)
-            return lambda: Sequence(separator.join, nulls=False)
+            return lambda: Sequence(separator.join, None, nulls=False)
         case name:
             raise SqlError(f"the aggregate {name} is not known to the embedded runtime")
 
