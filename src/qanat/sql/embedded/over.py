@@ -1,14 +1,12 @@
 """Over: aggregates over the rows before each row, in order of time (then arrival) or of arrival.
 
-    late?   UNBOUNDED: time <= watermark. Bounded frames: time <= the last row emitted for its key
-    wait    until the watermark reaches the row
-    emit    rows that are due, piece by piece, each with the columns of `over_columns` on `over_frames`
-
-A bounded frame may still take a row that is behind the watermark; what is late then depends on what was emitted before
-it. Such rows that are not certain to be late cut the batch into *pieces*, at whose start the state is up to date.
+    late?   UNBOUNDED: time <= watermark. Bounded frames: time <= the last row emitted for its key, so that a row behind
+            the watermark may still be taken (`over_clock`)
+    wait    until the watermark reaches the row, or, where it had done so before, until it moves on
+    emit    rows that are due, in one piece, with the columns of `over_columns` on `over_frames`
 
 State of a RANGE frame is cleared when the watermark is half a frame beyond its use, as Flink does; then the key is as
-new.
+new: it has another *life*.
 """
 
 from __future__ import annotations
@@ -69,23 +67,14 @@ class OverOperator:
         times, keys = self._read(batch.frame)
         self._grow()
         waiting = self._waiting[_KEY].to_numpy(), self._waiting[_TIME].to_numpy()
-        late, unsure = self._clock.judge(keys, times, batch, *waiting)
-        cuts = np.unique(np.concatenate([[0], batch.seq[unsure]])).tolist()
-        frames, seqs = [self._empty], [no_rows()]
-        for low, high in zip(cuts, [*cuts[1:], len(batch.track) - 1], strict=True):
-            mine = np.arange(*np.searchsorted(batch.seq, [low, high]))
-            here = mine[unsure[mine]]
-            late[here] = self._clock.decide(keys[here], times[here], int(batch.track[low]))
-            good = mine[~late[mine]]
-            lives = self._clock.accept(keys[good], times[good], batch.before[good])
-            marks = [pl.Series(_KEY, keys[good]), pl.Series(_TIME, times[good]), pl.Series(_LIFE, lives)]
-            rows = batch.frame[good].with_columns(marks)
-            frame, seq = self._piece(rows, batch.seq[good], batch.track, low, high)
-            frames.append(frame)
-            seqs.append(seq)
+        late, lives = self._clock.judge(keys, times, batch, *waiting)
         self._context.reject("OVER", batch, late, times, self._clock.reason)
+        good = ~late
+        marks = [pl.Series(_KEY, keys[good]), pl.Series(_TIME, times[good]), pl.Series(_LIFE, lives[good])]
+        rows = batch.select(good).frame.with_columns(marks)
+        frame, seq = self._due(rows, batch.seq[good], batch.track)
         self._forget(batch.end)
-        return Batch(pl.concat(frames), np.concatenate(seqs), batch.track)
+        return Batch(frame, seq, batch.track)
 
     def _read(self, frame: pl.DataFrame) -> tuple[Ints, Ints]:
         times = np.zeros(frame.height, dtype=np.int64) if self._node.time is None else instants(frame[self._node.time])
@@ -100,12 +89,12 @@ class OverOperator:
         for one in self._columns:
             one.grow(count)
 
-    def _piece(self, rows: pl.DataFrame, seq: Ints, track: Ints, low: int, high: int) -> tuple[pl.DataFrame, Ints]:
-        """Events [low, high): take the rows, emit those that are due."""
-        seq = np.concatenate([np.full(self._waiting.height, low), seq])
+    def _due(self, rows: pl.DataFrame, seq: Ints, track: Ints) -> tuple[pl.DataFrame, Ints]:
+        """Take the rows, emit those that the watermark has reached."""
+        seq = np.concatenate([np.zeros(self._waiting.height, dtype=np.int64), seq])
         rows = pl.concat([self._waiting, rows]) if self._waiting.height else rows
         times = rows[_TIME].to_numpy()
-        at = seq if self._node.time is None else fires(times, seq, track, high)
+        at = seq if self._node.time is None else fires(times, seq, track, len(track) - 1)
         due = at != NEVER
         self._waiting = rows.filter(pl.Series(~due))
         if not due.any():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 import numpy as np
 
 from qanat.sql.embedded.flow import NULL_TIME, Batch, Ints, State
@@ -10,6 +12,7 @@ from qanat.sql.plan import Over
 
 _NEVER = np.iinfo(np.int64).min
 _SMALLEST = 64
+Pending = dict[int, list[tuple[int, int]]]
 
 
 class OverClock:
@@ -35,47 +38,59 @@ class OverClock:
             np.concatenate([array, np.full(size - len(array), fill, dtype=np.int64)]) for array, fill in arrays
         )
 
-    def judge(self, keys: Ints, times: Ints, batch: Batch, waiting: Ints, due: Ints) -> tuple[Mask, Mask]:
-        """Rows that are late for sure, and rows of which only the state at their event can tell. `waiting`, `due`: keys
-        and times of the rows that wait."""
-        none = np.zeros(len(keys), dtype=np.bool_)
+    def judge(self, keys: Ints, times: Ints, batch: Batch, waiting: Ints, due: Ints) -> tuple[Mask, Ints]:
+        """Which rows are late, and the life of its key that each of the others belongs to. `waiting`, `due`: keys and
+        times of the rows that wait."""
+        late = np.zeros(len(keys), dtype=np.bool_)
+        lives = np.zeros(len(keys), dtype=np.int64)
         if not self._timed:
-            return none, none
-        behind = times <= batch.before
+            return late, lives
+        before = batch.before
+        late |= times == NULL_TIME
+        behind = (times <= before) & ~late
         if not self._bounded:
-            return behind | (times == NULL_TIME), none
-        late = times == NULL_TIME
-        rows = np.flatnonzero(behind & ~late)
-        if not len(rows):
-            return late, none
-        before, mine, at = batch.before[rows], keys[rows], times[rows]
-        sure = (at <= self._last[mine]) & ~self._cleared(mine, before)
-        ahead = ~behind & ~late
-        found, time = _before(
-            np.concatenate([waiting, keys[ahead]]),
-            # a row that waits for the watermark's next step has not been emitted at this one
-            np.concatenate([np.maximum(due, batch.track[0] + 1), times[ahead]]),
-            np.concatenate([due, times[ahead]]),
-            mine,
-            before,
-        )
-        kept = True if self._preceding is None else before <= time + self._preceding
-        sure |= found & (at <= time) & kept
-        late[rows] = sure
-        unsure = none.copy()
-        unsure[rows] = ~sure
-        return late, unsure
+            return late | behind, lives
+        slow = np.zeros(len(self._last), dtype=np.bool_)
+        slow[keys[behind]] = True
+        fast = np.flatnonzero(~slow[keys] & ~late)
+        lives[fast] = self._accept(keys[fast], times[fast], before[fast])
+        rows = np.flatnonzero(slow[keys] & ~late)
+        if len(rows):
+            mine = slow[waiting]
+            pending = _pending(waiting[mine], due[mine], int(batch.track[0]))
+            self._one_by_one(rows, (keys[rows], times[rows], before[rows]), pending, late, lives)
+        return late, lives
 
-    def _cleared(self, keys: Ints, watermarks: Ints | int) -> Mask:
-        if self._preceding is None:
-            return np.zeros(len(keys), dtype=np.bool_)
-        return np.asarray((self._clears[keys] <= watermarks) & (self._until[keys] != _NEVER))
-
-    def decide(self, keys: Ints, times: Ints, watermark: int) -> Mask:
-        """Which of the rows behind the watermark are late, given all that was emitted before their event."""
-        for key in np.unique(keys).tolist():
+    def _one_by_one(
+        self, rows: Ints, columns: tuple[Ints, Ints, Ints], pending: Pending, late: Mask, lives: Ints
+    ) -> None:
+        """Rows of keys of which some row is behind the watermark: in order of arrival."""
+        last, life = self._last, self._lives
+        each = (column.tolist() for column in columns)
+        for row, key, time, watermark in zip(rows.tolist(), *each, strict=True):
+            waits = pending.setdefault(key, [])
+            while waits and waits[0][0] <= watermark:
+                last[key] = max(int(last[key]), heappop(waits)[1])
             self._set_off(key, watermark)
-        return np.asarray(times <= self._last[keys])
+            if time <= last[key]:
+                late[row] = True
+                continue
+            self._use(key, time, watermark)
+            lives[row] = life[key]
+            heappush(waits, (max(time, watermark + 1), time))
+
+    def _accept(self, keys: Ints, times: Ints, before: Ints) -> Ints:
+        """Rows ahead of the watermark are taken: the life of its key that each belongs to."""
+        lives = self._lives[keys]
+        if self._preceding is None:
+            return lives
+        rows = np.flatnonzero((self._until[keys] == _NEVER) | (times + self._preceding + 1 > self._until[keys]))
+        some = (keys[rows].tolist(), times[rows].tolist(), before[rows].tolist())
+        for row, key, time, watermark in zip(rows.tolist(), *some, strict=True):
+            self._set_off(key, watermark)
+            self._use(key, time, watermark)
+            lives[row] = self._lives[key]
+        return lives
 
     def _set_off(self, key: int, watermark: int) -> None:
         """The timers of a key that the watermark has reached."""
@@ -87,28 +102,19 @@ class OverClock:
                 self._idle[key] = [one for one in idle if one[0] > watermark]
                 if not self._idle[key]:
                     del self._idle[key]
-        if self._until[key] != _NEVER and self._clears[key] <= watermark and self._preceding is not None:
+        if self._until[key] != _NEVER and self._clears[key] <= watermark:
             self._lives[key] += 1
             self._last[key] = self._until[key] = self._clears[key] = _NEVER
 
-    def accept(self, keys: Ints, times: Ints, before: Ints) -> Ints:
-        """The rows are taken: the life of its key that each belongs to."""
-        lives = self._lives[keys]
-        if self._preceding is None:
-            return lives
-        reach = self._preceding
-        until, clears, life = self._until, self._clears, self._lives
-        rows = np.flatnonzero((until[keys] == _NEVER) | (times + reach + 1 > until[keys]))
-        some = (keys[rows].tolist(), times[rows].tolist(), before[rows].tolist())
-        for row, key, time, watermark in zip(rows.tolist(), *some, strict=True):
-            self._set_off(key, watermark)
-            if until[key] == _NEVER or until[key] < time + reach + 1:
-                if until[key] != _NEVER:
-                    self._idle.setdefault(key, []).append((int(clears[key]), int(until[key])))
-                until[key] = time + int(reach * 1.5) + 1
-                clears[key] = max(until[key], watermark + 1)
-            lives[row] = life[key]
-        return lives
+    def _use(self, key: int, time: int, watermark: int) -> None:
+        """A row is taken: the state is needed until its frame is over, and half as long again."""
+        reach, until = self._preceding, int(self._until[key])
+        if reach is None or (until != _NEVER and until >= time + reach + 1):
+            return
+        if until != _NEVER:
+            self._idle.setdefault(key, []).append((int(self._clears[key]), until))
+        self._until[key] = time + int(reach * 1.5) + 1
+        self._clears[key] = max(int(self._until[key]), watermark + 1)
 
     def emitted(self, keys: Ints, times: Ints, lives: Ints) -> None:
         """These rows are out."""
@@ -142,15 +148,10 @@ class OverClock:
             self._idle.setdefault(key, []).append((when, time))
 
 
-def _before(keys: Ints, order: Ints, times: Ints, wanted: Ints, watermarks: Ints) -> tuple[Mask, Ints]:
-    """For each wanted key the row with the greatest `order` <= the watermark: whether there is one, and its time."""
-    if not len(keys):
-        return np.zeros(len(wanted), dtype=np.bool_), np.zeros(len(wanted), dtype=np.int64)
-    moments, rank = np.unique(order, return_inverse=True)
-    width = len(moments) + 1
-    code = keys * width + rank
-    by_code = np.argsort(code, kind="stable")
-    upto = np.searchsorted(moments, watermarks, side="right") - 1
-    place = np.searchsorted(code[by_code], wanted * width + upto, side="right") - 1
-    row = by_code[np.maximum(place, 0)]
-    return np.asarray((place >= 0) & (upto >= 0) & (keys[row] == wanted)), times[row]
+def _pending(keys: Ints, times: Ints, watermark: int) -> Pending:
+    """Per key the rows that wait, as a heap: the watermark that lets each go, and its time."""
+    found: Pending = {}
+    # a row that the watermark had reached when it came waits for the watermark's next step
+    for key, time in zip(keys.tolist(), times.tolist(), strict=True):
+        heappush(found.setdefault(key, []), (max(time, watermark + 1), time))
+    return found
