@@ -12,6 +12,8 @@ from qanat.sql.plan import Over
 
 _NEVER = np.iinfo(np.int64).min
 _SMALLEST = 64
+#: Per row: key, life, the watermark that sets the timer off, its time.
+_NO_TIMERS = np.empty((0, 4), dtype=np.int64)
 Pending = dict[int, list[tuple[int, int]]]
 
 
@@ -26,7 +28,8 @@ class OverClock:
         self._preceding = None if node.rows or node.preceding is None or not self._timed else node.preceding
         self.reason = "a later row of its key is out already" if self._bounded else "the watermark has reached the row"
         self._last, self._until, self._clears, self._lives = (np.empty(0, dtype=np.int64) for _ in range(4))
-        self._idle: dict[int, list[tuple[int, int]]] = {}
+        self._idle = _NO_TIMERS
+        self._replaced: list[Ints] = []
 
     def grow(self, count: int) -> None:
         """There are so many keys."""
@@ -50,6 +53,7 @@ class OverClock:
         behind = (times <= before) & ~late
         if not self._bounded:
             return late | behind, lives
+        self._fold(int(batch.track[0]))
         slow = np.zeros(len(self._last), dtype=np.bool_)
         slow[keys[behind]] = True
         fast = np.flatnonzero(~slow[keys] & ~late)
@@ -58,63 +62,101 @@ class OverClock:
         if len(rows):
             mine = slow[waiting]
             pending = _pending(waiting[mine], due[mine], int(batch.track[0]))
-            self._one_by_one(rows, (keys[rows], times[rows], before[rows]), pending, late, lives)
+            self._one_by_one(rows, (keys[rows], times[rows], before[rows]), pending, (late, lives))
         return late, lives
 
-    def _one_by_one(
-        self, rows: Ints, columns: tuple[Ints, Ints, Ints], pending: Pending, late: Mask, lives: Ints
-    ) -> None:
-        """Rows of keys of which some row is behind the watermark: in order of arrival."""
-        last, life = self._last, self._lives
-        each = (column.tolist() for column in columns)
-        for row, key, time, watermark in zip(rows.tolist(), *each, strict=True):
-            waits = pending.setdefault(key, [])
-            while waits and waits[0][0] <= watermark:
-                last[key] = max(int(last[key]), heappop(waits)[1])
-            self._set_off(key, watermark)
-            if time <= last[key]:
-                late[row] = True
-                continue
-            self._use(key, time, watermark)
-            lives[row] = life[key]
-            heappush(waits, (max(time, watermark + 1), time))
+    def _fold(self, watermark: int) -> None:
+        """Replaced timers that the watermark has reached."""
+        if self._replaced:
+            self._idle = np.concatenate([self._idle, *self._replaced])
+            self._replaced = []
+        done = self._idle[:, 2] <= watermark
+        if done.any():
+            keys, life, _, time = self._idle[done].T
+            mine = life == self._lives[keys]
+            np.maximum.at(self._last, keys[mine], time[mine])
+            self._idle = self._idle[~done]
+
+    def _replace(self, keys: Ints) -> None:
+        """The timers of these keys are replaced by later ones."""
+        if len(keys):
+            columns = (keys, self._lives[keys], self._clears[keys], self._until[keys])
+            self._replaced.append(np.stack(columns, axis=1))
+
+    # -- rows ahead of the watermark ----------------------------------------------------------------------------------
 
     def _accept(self, keys: Ints, times: Ints, before: Ints) -> Ints:
-        """Rows ahead of the watermark are taken: the life of its key that each belongs to."""
+        """Keys of which no row is behind the watermark: all rows are taken. In rounds, each with at most one row of a
+        key: the next one that moves its timer."""
         lives = self._lives[keys]
         if self._preceding is None:
             return lives
-        rows = np.flatnonzero((self._until[keys] == _NEVER) | (times + self._preceding + 1 > self._until[keys]))
-        some = (keys[rows].tolist(), times[rows].tolist(), before[rows].tolist())
-        for row, key, time, watermark in zip(rows.tolist(), *some, strict=True):
-            self._set_off(key, watermark)
-            self._use(key, time, watermark)
-            lives[row] = self._lives[key]
-        return lives
+        needs = times + self._preceding + 1
+        todo = np.flatnonzero((self._until[keys] == _NEVER) | (needs > self._until[keys]))
+        cleared: list[Ints] = []
+        while len(todo):
+            first = todo[np.unique(keys[todo], return_index=True)[1]]
+            cleared.append(first[self._clear(keys[first], before[first])])
+            mine = keys[first]
+            self._replace(mine[self._until[mine] != _NEVER])
+            self._until[mine] = times[first] + int(self._preceding * 1.5) + 1
+            self._clears[mine] = np.maximum(self._until[mine], before[first] + 1)
+            todo = todo[needs[todo] > self._until[keys[todo]]]
+        return lives + _count(np.concatenate(cleared), keys) if cleared else lives
 
-    def _set_off(self, key: int, watermark: int) -> None:
-        """The timers of a key that the watermark has reached."""
-        idle = self._idle.get(key)
-        if idle is not None:
-            done = [time for when, time in idle if when <= watermark]
-            if done:
-                self._last[key] = max(int(self._last[key]), *done)
-                self._idle[key] = [one for one in idle if one[0] > watermark]
-                if not self._idle[key]:
-                    del self._idle[key]
-        if self._until[key] != _NEVER and self._clears[key] <= watermark:
-            self._lives[key] += 1
-            self._last[key] = self._until[key] = self._clears[key] = _NEVER
+    def _clear(self, keys: Ints, watermarks: Ints) -> Mask:
+        """Clear the state of the keys whose time is up: which of them."""
+        gone = (self._until[keys] != _NEVER) & (self._clears[keys] <= watermarks)
+        up = keys[gone]
+        self._lives[up] += 1
+        self._last[up] = self._until[up] = self._clears[up] = _NEVER
+        return np.asarray(gone)
 
-    def _use(self, key: int, time: int, watermark: int) -> None:
+    # -- rows behind it -----------------------------------------------------------------------------------------------
+
+    def _one_by_one(
+        self, rows: Ints, columns: tuple[Ints, Ints, Ints], pending: Pending, found: tuple[Mask, Ints]
+    ) -> None:
+        """Rows of keys of which some row is behind the watermark: in order of arrival."""
+        late, lives = found
+        last, life = self._last, self._lives
+        idle = self._timers(columns[0])
+        each = (column.tolist() for column in columns)
+        for row, key, time, watermark in zip(rows.tolist(), *each, strict=True):
+            for heap in (pending.setdefault(key, []), idle.setdefault(key, [])):
+                while heap and heap[0][0] <= watermark:
+                    last[key] = max(int(last[key]), heappop(heap)[1])
+            if self._until[key] != _NEVER and self._clears[key] <= watermark:
+                self._clear(np.array([key]), np.array([watermark]))
+            if time <= last[key]:
+                late[row] = True
+                continue
+            self._use(key, time, watermark, idle[key])
+            lives[row] = life[key]
+            heappush(pending[key], (max(time, watermark + 1), time))
+
+    def _timers(self, keys: Ints) -> Pending:
+        """The replaced timers of these keys, as heaps."""
+        wanted = np.zeros(len(self._last), dtype=np.bool_)
+        wanted[keys] = True
+        mine = self._idle[wanted[self._idle[:, 0]]]
+        found: Pending = {}
+        for key, when, time in mine[mine[:, 1] == self._lives[mine[:, 0]]][:, [0, 2, 3]].tolist():
+            heappush(found.setdefault(key, []), (when, time))
+        return found
+
+    def _use(self, key: int, time: int, watermark: int, idle: list[tuple[int, int]]) -> None:
         """A row is taken: the state is needed until its frame is over, and half as long again."""
         reach, until = self._preceding, int(self._until[key])
         if reach is None or (until != _NEVER and until >= time + reach + 1):
             return
         if until != _NEVER:
-            self._idle.setdefault(key, []).append((int(self._clears[key]), until))
+            self._replace(np.array([key]))
+            heappush(idle, (int(self._clears[key]), until))
         self._until[key] = time + int(reach * 1.5) + 1
         self._clears[key] = max(int(self._until[key]), watermark + 1)
+
+    # -- state --------------------------------------------------------------------------------------------------------
 
     def emitted(self, keys: Ints, times: Ints, lives: Ints) -> None:
         """These rows are out."""
@@ -131,21 +173,28 @@ class OverClock:
         """Forget the keys that are not used; the others move up."""
         arrays = (self._last, self._until, self._clears, self._lives)
         self._last, self._until, self._clears, self._lives = (array[: len(used)][used] for array in arrays)
-        renumber = np.cumsum(used) - 1
-        self._idle = {int(renumber[key]): idle for key, idle in self._idle.items() if used[key]}
+        self._fold(_NEVER)
+        self._idle = self._idle[used[self._idle[:, 0]]]
+        self._idle[:, 0] = (np.cumsum(used) - 1)[self._idle[:, 0]]
 
     def snapshot(self, count: int) -> State:
         """The arrays."""
         arrays = (self._last, self._until, self._clears, self._lives)
-        idle = [[key, *one] for key, timers in self._idle.items() for one in timers]
-        return {"arrays": [array[:count] for array in arrays], "idle": idle}
+        self._fold(_NEVER)
+        return {"arrays": [array[:count] for array in arrays], "idle": self._idle}
 
     def restore(self, state: State) -> None:
         """Take them."""
         self._last, self._until, self._clears, self._lives = (array.copy() for array in state["arrays"])
-        self._idle = {}
-        for key, when, time in state["idle"]:
-            self._idle.setdefault(key, []).append((when, time))
+        self._idle = state["idle"].copy()
+
+
+def _count(cleared: Ints, keys: Ints) -> Ints:
+    """For each row how many of the rows `cleared` have its key and stand at or before it."""
+    width = len(keys) + 1
+    codes = np.sort(keys[cleared] * width + cleared)
+    upto = np.searchsorted(codes, keys * width + np.arange(len(keys)), side="right")
+    return np.asarray(upto - np.searchsorted(codes, keys * width))
 
 
 def _pending(keys: Ints, times: Ints, watermark: int) -> Pending:
