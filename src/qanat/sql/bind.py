@@ -52,7 +52,7 @@ _SETS = ("grouping_sets", "rollup", "cube")
 _REFUSED_CLAUSES = {
     "order": ("ORDER BY", "rows come out in event-time order; ORDER BY x LIMIT n keeps the first n"),
     "offset": ("OFFSET", "number the rows: WHERE row_num BETWEEN 11 AND 20"),
-    "fetch": ("FETCH", "LIMIT n"),
+    "limit": ("FETCH", "LIMIT n, where n is a number"),
     "laterals": ("LATERAL VIEW", "CROSS JOIN UNNEST(arr) AS t (x)"),
     "when": ("FOR SYSTEM_TIME AS OF", "JOIN versions FOR SYSTEM_TIME AS OF a.ts ON a.id = versions.id"),
     "version": ("FOR SYSTEM_TIME AS OF", "JOIN versions FOR SYSTEM_TIME AS OF a.ts ON a.id = versions.id"),
@@ -117,7 +117,8 @@ class Queries:
                 self._known_args(node, {"this", "alias", "with_"})
                 return self._with(node).query(node.this)
             case exp.SetOperation():
-                raise self.source.unsupported(f"{type(node).__name__.upper()} is not supported", place(node))
+                hint = f"WHERE x {'NOT ' if isinstance(node, exp.Except) else ''}IN (SELECT ...)"
+                raise self.source.unsupported(f"{type(node).__name__.upper()} is not supported", place(node), hint)
             case exp.Values():
                 raise self.source.unsupported(
                     "VALUES is not supported", place(node), "read the rows from a file: 'connector' = 'filesystem'"
