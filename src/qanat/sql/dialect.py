@@ -369,6 +369,10 @@ class FlinkParser(JsonSyntax):
     def _parse_typed_cast(self, safe: bool) -> exp.Expr:
         value = self._parse_disjunction()
         self.expect("AS")
+        if self._curr and self._curr.text.upper() in ("CHAR", "BINARY", "VARBINARY"):
+            hint = "VARCHAR(n), RPAD(x, n, ' ')" if self._curr.text.upper() == "CHAR" else "BYTES"
+            message = f"CAST to {self._curr.text.upper()}(n) is not supported"
+            raise self.fail(message, self._curr.start, hint, unsupported=True)
         return TypedCast(this=value, to=self.parse_data_type(), safe=safe)
 
     def _parse_unit_from(self, name: str) -> exp.Expr:

@@ -186,8 +186,8 @@ class Scalars:
         value = Decimal(text)
         if int("".join(map(str, value.as_tuple().digits))) >= 2**63:
             raise self._too_long(node)
-        scale = max(-int(value.as_tuple().exponent), 0)
-        return Literal(value, decimal(max(len(value.as_tuple().digits), scale, 1), scale).with_nullable(False))
+        # as many digits as are written, zeros in front of the point included
+        return Literal(value, decimal(len(text.replace(".", "")), len(text.partition(".")[2])).with_nullable(False))
 
     def _too_long(self, node: exp.Expr) -> SqlError:
         hint = f"CAST('{node.this}' AS DECIMAL(38, 10))"

@@ -164,7 +164,7 @@ _WRITERS: dict[str, Callable[[datetime, int], str]] = {
 
 #: letter -> the field that it reads
 _FIELDS = {
-    "y": "year", "u": "year", "M": "month", "L": "month", "d": "day", "H": "hour", "k": "hour24",
+    "y": "year", "u": "year", "M": "month", "L": "month", "d": "day", "D": "yearday", "H": "hour", "k": "hour24",
     "h": "hour12", "K": "hour11", "m": "minute", "s": "second", "S": "fraction", "a": "half",
 }  # fmt: skip
 _OFFSETS = {
@@ -191,6 +191,8 @@ def reader(pattern: str, simple: bool = False) -> str:
             continue
         adjacent = any(_is_number(one) for one in (*parts[i + 1 : i + 2], *parts[max(i - 1, 0) : i]))
         name, body = _field(part, simple and not adjacent)
+        if simple:
+            body = f"(?i:{body})"
         if name in seen:
             raise ValueError(f"`{pattern}` has {part.letter} twice")
         seen.add(name)
@@ -212,11 +214,11 @@ def _field(part: Letters, loose: bool) -> tuple[str, str]:
         return "offset", r"Z|[+-]\d{2}:?(?:\d{2})?" if loose else body
     if letter in "ML" and count > 2:
         names = [name if count == 4 else name[:3] for name in _MONTHS]
-        return "monthname", "(?i:" + "|".join(names) + ")"
+        return "monthname", "|".join(names)
     if letter == "E":
-        return "weekday", "(?i:" + "|".join(name if count == 4 else name[:3] for name in _DAYS) + ")"
+        return "weekday", "|".join(name if count == 4 else name[:3] for name in _DAYS)
     if letter == "a":
-        return "half", "(?i:AM|PM)"
+        return "half", "AM|PM"
     if letter not in _FIELDS:
         raise ValueError(f"the pattern letter `{letter}` cannot be read")
     if letter == "S":

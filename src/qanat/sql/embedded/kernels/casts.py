@@ -221,8 +221,9 @@ def _to_text(value: pl.Expr, source: Type, zone: str) -> pl.Expr:
             return value.dt.to_string("%Y-%m-%d")
         case Kind.TIME:
             digits = source.precision or 0
-            text = value.dt.to_string("%H:%M:%S%.9f")
-            return text.str.head(8 + (digits + 1 if digits else 0))
+            text = value.dt.to_string("%H:%M:%S%.9f").str.head(9 + max(digits, 1))
+            # one digit at least, unless the type has none
+            return text.str.replace(r"(\.\d+?)0*$", "${1}") if digits else text.str.head(8)
         case Kind.FLOAT | Kind.DOUBLE:
             return pl.map_batches([value], floats.texts, return_dtype=pl.String)
         case Kind.BYTES:
@@ -289,6 +290,8 @@ def _time_text(value: datetime | time | date, kind: Type, zone: str) -> str:
         shown = str(value.strftime("%Y-%m-%d %H:%M:%S")).rjust(19, "0")
     elif isinstance(value, time):
         shown = value.strftime("%H:%M:%S")
+        fraction = f"{value.microsecond:06d}"[:digits]
+        return shown + ("." + (fraction.rstrip("0") or "0") if digits else "")
     else:
         return str(value.isoformat()) if isinstance(value, date) else str(value)
     return shown + ("." + f"{value.microsecond:06d}".ljust(digits, "0")[:digits] if digits else "")

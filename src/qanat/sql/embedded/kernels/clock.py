@@ -38,13 +38,16 @@ def clock(text: pl.Expr) -> pl.Expr:
     return _assembled(text, _CLOCK, "ns", "strict").dt.time()
 
 
-def read(text: pl.Expr, pattern: str, simple: bool = False, strict: bool = False) -> pl.Expr:
-    """By a pattern of Java's; `simple`: as SimpleDateFormat reads, which lets 32 January be 1 February."""
+def read(text: pl.Expr, pattern: str, simple: bool = False) -> pl.Expr:
+    """By a pattern of Java's, or else in the standard form, as Flink does; `simple`: as SimpleDateFormat reads, which lets
+    32 January be 1 February."""
     try:
         regex = reader(pattern, simple)
     except ValueError:
         return pl.when(text.is_not_null()).then(pl.lit(None, dtype=pl.Datetime("ms")))
-    return _assembled(text, regex, "ms", "lenient" if simple else "strict" if strict else "smart")
+    if simple:
+        return _assembled(text, regex, "ms", "lenient")
+    return pl.coalesce(_assembled(text, regex, "ms", "smart"), standard(text.str.strip_chars(), "ms"))
 
 
 def has_offset(pattern: str) -> bool:
@@ -83,6 +86,8 @@ def _assembled(text: pl.Expr, regex: str, unit: Unit, mode: str) -> pl.Expr:
             .replace_strict({name: month_of(name) for name in _MONTHS}, default=None, return_dtype=pl.Int64)
         )
     date, valid = _date(year, month, number("day", 1), mode)
+    if "yearday" in given:
+        date, valid = pl.date(year, 1, 1) + pl.duration(days=number("yearday", 1) - 1), number("yearday", 1) <= 366
     seconds, in_range = _seconds(number, given, mode)
     offset = _offset(given["offset"]) if "offset" in given and mode == "lenient" else pl.lit(0, dtype=pl.Int64)
     per_second = 10 ** {"ms": 3, "us": 6, "ns": 9}[unit]
@@ -92,7 +97,7 @@ def _assembled(text: pl.Expr, regex: str, unit: Unit, mode: str) -> pl.Expr:
 
 
 _NAMES = (
-    "year", "year2", "month", "monthname", "day", "hour", "hour24", "hour12", "hour11", "minute", "second",
+    "year", "year2", "month", "monthname", "day", "yearday", "hour", "hour24", "hour12", "hour11", "minute", "second",
     "fraction", "half", "offset",
 )  # fmt: skip
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

@@ -24,6 +24,8 @@ _QUOTIENT = Context(prec=38, rounding=ROUND_HALF_UP)
 #: Below this an unscaled result, its rounding and a division are exact in 128 bits.
 _LIMIT = 1e37
 _INT128 = pl.Int128()
+#: The largest power of ten in 128 bits.
+_MOST = 38
 #: polars has no unary minus of 128 bits.
 _ZERO = pl.lit(0, dtype=_INT128)
 
@@ -53,6 +55,8 @@ def rounded(u: pl.Expr, digits: int) -> pl.Expr:
     """Unscaled integers without their last digits, halves away from zero; below 0: with more zeros."""
     if digits <= 0:
         return u * pl.lit(10**-digits, dtype=_INT128) if digits else u
+    if digits > _MOST:
+        return u * _ZERO
     divisor = pl.lit(10**digits, dtype=_INT128)
     size = (_absolute(u) + pl.lit(10**digits // 2, dtype=_INT128)) // divisor
     return pl.when(u < 0).then(_ZERO - size).otherwise(size)
@@ -66,6 +70,8 @@ def cut(u: pl.Expr, digits: int) -> pl.Expr:
     """Unscaled integers without their last digits."""
     if digits <= 0:
         return u
+    if digits > _MOST:
+        return u * _ZERO
     size = _absolute(u) // pl.lit(10**digits, dtype=_INT128)
     return pl.when(u < 0).then(_ZERO - size).otherwise(size)
 
@@ -96,6 +102,8 @@ def _plan(name: str, s: int, t: int, scale: int) -> tuple[pl.Expr, pl.Expr]:
     if name == "/":
         up = scale - s + t
         divisor = pl.when(b == 0).then(None).otherwise(b)
+        if max(up, -up) > _MOST:
+            return a, pl.lit(float("inf"))
         if up < 0:
             divisor, up = divisor * pl.lit(10**-up, dtype=_INT128), 0
         over, under = _absolute(a) * pl.lit(10**up, dtype=_INT128), _absolute(divisor)

@@ -9,7 +9,7 @@ import polars as pl
 
 from qanat.model.types import Kind
 from qanat.sql.embedded.kernels.base import Kernel
-from qanat.sql.expressions import Call, Literal
+from qanat.sql.expressions import Call, Literal, columns
 
 _OPERATORS: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     "=": operator.eq,
@@ -21,21 +21,34 @@ _OPERATORS: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
 }
 
 
+_SWAPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
 def _compare(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
-    found = _OPERATORS[call.function](*args)
+    name, sides, types = call.function, args, call.args
+    if not columns(types[0]):
+        # polars gives one row for a constant on the left of a column that it knows to be constant
+        name, sides, types = _SWAPPED[name], args[::-1], types[::-1]
+    found = _OPERATORS[name](*sides)
     # the side whose NaN polars would let through
-    side = 1 if call.function in ("<", "<=") else 0
-    if call.args[side].type.kind not in (Kind.FLOAT, Kind.DOUBLE) or isinstance(call.args[side], Literal):
+    side = 1 if name in ("<", "<=") else 0
+    if types[side].type.kind not in (Kind.FLOAT, Kind.DOUBLE) or isinstance(types[side], Literal):
         return found
-    if call.function == "<>":
-        return found | args[side].is_nan()
-    return found & args[side].is_not_nan()
+    if name == "<>":
+        return found | sides[side].is_nan()
+    return found & sides[side].is_not_nan()
 
 
-def _in(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
-    found = args[0] == args[1]
-    for one in args[2:]:
-        found = found | (args[0] == one)
+def _distinct(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+    left, right = args if columns(call.args[0]) else args[::-1]
+    return left.eq_missing(right) if "NOT" in call.function else left.ne_missing(right)
+
+
+def _in(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
+    tests = [args[0] == one if columns(call.args[0]) else one == args[0] for one in args[1:]]
+    found = tests[0]
+    for one in tests[1:]:
+        found = found | one
     return found
 
 
@@ -55,8 +68,8 @@ KERNELS: dict[str, Kernel] = {
     "IS NOT NULL": lambda _call, args, _: args[0].is_not_null(),
     "IS TRUE": lambda _call, args, _: args[0].fill_null(False),
     "IS FALSE": lambda _call, args, _: (~args[0]).fill_null(False),
-    "IS DISTINCT FROM": lambda _call, args, _: args[0].ne_missing(args[1]),
-    "IS NOT DISTINCT FROM": lambda _call, args, _: args[0].eq_missing(args[1]),
+    "IS DISTINCT FROM": _distinct,
+    "IS NOT DISTINCT FROM": _distinct,
     "IN": _in,
     "NULLIF": _nullif,
     "GREATEST": _extreme,

@@ -101,7 +101,7 @@ def _extract(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
         return _towards_zero(months, 12) if unit == "YEAR" else _signed_rest(months, 12)
     if kind.kind is Kind.INTERVAL_DAY:
         ms = args[1].dt.total_milliseconds()
-        above = {"DAY": None, "HOUR": _DAY_MS, "MINUTE": 3_600_000, "SECOND": 60_000, "MILLISECOND": 60_000}[unit]
+        above = {"DAY": None, "HOUR": _DAY_MS, "MINUTE": 3_600_000, "SECOND": 60_000, "MILLISECOND": 1000}[unit]
         return _towards_zero(ms if above is None else _signed_rest(ms, above), MILLISECONDS[unit])
     return _part(unit, args[1], kind, call.zone)
 
@@ -189,11 +189,11 @@ def _text_to_ltz(call: Call, args: list[pl.Expr], guard: pl.Expr | None) -> pl.E
     return to_instant(local, zone)
 
 
-def _parsed(call: Call, args: list[pl.Expr], simple: bool = False, strict: bool = False) -> pl.Expr:
+def _parsed(call: Call, args: list[pl.Expr], simple: bool = False) -> pl.Expr:
     """A text by the pattern that is the second argument; NULL where it does not fit or there is no such pattern."""
     if is_constant(call.args[1]):
-        return clock.read(args[0], str(constant(call.args[1])), simple, strict)
-    return _by_pattern(args[:2], lambda text, pattern: clock.read(text, pattern, simple, strict), _MS)
+        return clock.read(args[0], str(constant(call.args[1])), simple)
+    return _by_pattern(args[:2], lambda text, pattern: clock.read(text, pattern, simple), _MS)
 
 
 def _by_pattern(args: list[pl.Expr], change: Callable[[pl.Expr, str], pl.Expr], dtype: pl.DataType) -> pl.Expr:
@@ -216,17 +216,22 @@ def _to_timestamp(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr
 
 
 def _to_date(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
-    return clock.day(args[0]) if len(args) == 1 else _parsed(call, args, strict=True).cast(pl.Date)
+    return clock.day(args[0]) if len(args) == 1 else _parsed(call, args, simple=True).cast(pl.Date)
 
 
 def _unix_timestamp(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     """A text that is no time gives the smallest BIGINT."""
-    local = clock.read(args[0], _DEFAULT_FORMAT, simple=True) if len(args) == 1 else _parsed(call, args, simple=True)
-    with_offset = len(args) > 1 and is_constant(call.args[1]) and clock.has_offset(str(constant(call.args[1])))
-    instant = local.dt.replace_time_zone(UTC) if with_offset else to_instant(local, call.zone, late=True)
-    seconds = instant.dt.epoch("ms") // 1000
-    known = pl.all_horizontal([one.is_not_null() for one in args])
-    return pl.when(known).then(seconds.fill_null(-(2**63)))
+
+    def seconds(text: pl.Expr, pattern: str) -> pl.Expr:
+        local = clock.read(text, pattern, simple=True)
+        # a text with an offset needs no zone
+        zone = UTC if clock.has_offset(pattern) else call.zone
+        found = to_instant(local, zone, late=True).dt.epoch("ms") // 1000
+        return pl.when(text.is_not_null()).then(found.fill_null(-(2**63)))
+
+    if len(args) == 1 or is_constant(call.args[1]):
+        return seconds(args[0], str(constant(call.args[1])) if len(args) > 1 else _DEFAULT_FORMAT)
+    return _by_pattern(args, seconds, pl.Int64())
 
 
 def _convert_tz(_call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
@@ -273,7 +278,7 @@ def _from_unixtime(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Exp
 def _date_format(call: Call, args: list[pl.Expr], _: pl.Expr | None) -> pl.Expr:
     kind = call.args[0].type
     if kind.kind is Kind.STRING:
-        value = clock.read(args[0], _DEFAULT_FORMAT)
+        value = clock.read(args[0], _DEFAULT_FORMAT, simple=True)
     else:
         value = to_local(args[0], call.zone) if kind.kind is Kind.TIMESTAMP_LTZ else args[0]
     return _formatted(call, value, args[1], 1)
