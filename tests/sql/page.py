@@ -1,5 +1,6 @@
-"""docs/sql.md as a program: its tables and rows, its examples with the output below each, its tables of functions and of
-what is refused. Reads and runs; what must hold is in `test_docs`."""
+"""docs/sql.md as a program: its tables and rows, its examples with the output below each, and what is made of the code.
+
+Reads and runs; what must hold is in `test_docs`."""
 
 from __future__ import annotations
 
