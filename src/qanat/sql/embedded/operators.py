@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from qanat.sql.embedded.aggregate import WindowAggregateOperator
 from qanat.sql.embedded.attached import AttachedAggregateOperator
+from qanat.sql.embedded.correlate import CorrelateOperator
 from qanat.sql.embedded.flow import Batch, Context, Ints, State
 from qanat.sql.embedded.interval_join import IntervalJoinOperator
+from qanat.sql.embedded.lookup_join import LookupJoinOperator
+from qanat.sql.embedded.over import OverOperator
 from qanat.sql.embedded.session import SessionAggregateOperator
 from qanat.sql.embedded.simple import (
     ExpandOperator,
@@ -19,7 +22,14 @@ from qanat.sql.embedded.simple import (
     UnionOperator,
     WindowAssignOperator,
 )
+from qanat.sql.embedded.temporal_join import TemporalJoinOperator
+from qanat.sql.embedded.updating.deduplicate import DeduplicateOperator
+from qanat.sql.embedded.updating.group_aggregate import GroupAggregateOperator
+from qanat.sql.embedded.updating.rank import RankOperator
+from qanat.sql.embedded.updating.regular_join import RegularJoinOperator
+from qanat.sql.embedded.updating.upserts import MaterializeOperator, NormalizeOperator
 from qanat.sql.embedded.window_join import WindowJoinOperator
+from qanat.sql.embedded.window_rank import WindowRankOperator
 from qanat.sql.plan import (
     Correlate,
     Deduplicate,
@@ -35,7 +45,6 @@ from qanat.sql.plan import (
     Project,
     Rank,
     RegularJoin,
-    RowNumber,
     Scan,
     Session,
     TemporalJoin,
@@ -73,12 +82,16 @@ class Operator(Protocol):
 
 
 class Flow:
-    """The operators of one pipeline. Scans are numbered in the order in which the plan names them."""
+    """The operators of one pipeline. Scans are numbered in the order in which the plan names them.
+
+    Parts of the plan that are equal run once, as Flink reuses them; `operators` still names them as often as the plan.
+    """
 
     def __init__(self, root: Node) -> None:
         self.context = Context()
         self.scans: list[Scan] = []
         self._operators: list[Operator] = []
+        self._built: list[tuple[Node, _Step, list[Operator]]] = []
         self._newest = 0
         self._root = self._build(root)
 
@@ -89,12 +102,21 @@ class Flow:
 
     def _build(self, node: Node) -> _Step:
         if isinstance(node, Scan):
-            self.scans.append(node)
-            return _Step(None, (), len(self.scans) - 1)
+            if node not in self.scans:
+                self.scans.append(node)
+            return _Step(None, (), self.scans.index(node))
+        for equal, step, operators in self._built:
+            if equal == node:
+                self._operators += operators
+                step.shared = True
+                return step
+        first = len(self._operators)
         inputs = tuple(self._build(child) for child in inputs_of(node))
         operator = _operator(node, self.context)
         self._operators.append(operator)
-        return _Step(operator, inputs, -1)
+        step = _Step(operator, inputs, -1)
+        self._built.append((node, step, self._operators[first:]))
+        return step
 
     def process(self, batches: Mapping[int, Batch], arrived: Ints | None = None) -> Batch:
         """Push one micro-batch through; `batches`: scan number -> rows; `arrived`: arrival time (ms) per event."""
@@ -103,7 +125,7 @@ class Flow:
         # a clock that was set back does not make state younger
         self.context.arrived = np.maximum.accumulate(np.maximum(arrived, self._newest))
         self._newest = int(self.context.arrived[-1]) if len(arrived) else self._newest
-        return self._root.run(batches)
+        return self._root.run(batches, {})
 
     def snapshot(self) -> list[State]:
         """The state of every operator, in the order of the plan."""
@@ -117,82 +139,57 @@ class Flow:
 
 
 class _Step:
-    __slots__ = ("_inputs", "_operator", "_scan")
+    __slots__ = ("_inputs", "_operator", "_scan", "shared")
 
     def __init__(self, operator: Operator | None, inputs: tuple[_Step, ...], scan: int) -> None:
         self._operator, self._inputs, self._scan = operator, inputs, scan
+        self.shared = False
 
-    def run(self, batches: Mapping[int, Batch]) -> Batch:
+    def run(self, batches: Mapping[int, Batch], done: dict[_Step, Batch]) -> Batch:
+        """The rows of this step; `done`: those of shared steps that ran before in this micro-batch."""
         if self._operator is None:
             return batches[self._scan]
-        return self._operator.process(tuple(step.run(batches) for step in self._inputs))
+        if self in done:
+            return done[self]
+        batch = self._operator.process(tuple(step.run(batches, done) for step in self._inputs))
+        if self.shared:
+            done[self] = batch
+        return batch
 
 
 def _operator(node: Node, context: Context) -> Operator:
     match node:
-        case Project():
-            return ProjectOperator(node)
-        case Filter():
-            return FilterOperator(node)
-        case Union():
-            return UnionOperator(node)
-        case WindowAssign():
-            return WindowAssignOperator(node)
         case WindowAggregate(window=Session()):
             return SessionAggregateOperator(node, context)
         case WindowAggregate(window=None):
             return AttachedAggregateOperator(node, context)
-        case WindowAggregate():
-            return WindowAggregateOperator(node, context)
-        case IntervalJoin():
-            return IntervalJoinOperator(node, context)
-        case WindowJoin():
-            return WindowJoinOperator(node, context)
-        case Expand():
-            return ExpandOperator(node)
-        case WindowRank():
-            from qanat.sql.embedded.window_rank import WindowRankOperator
+        case _:
+            return _OPERATORS[type(node)](node, context)
 
-            return WindowRankOperator(node, context)
-        case RegularJoin():
-            from qanat.sql.embedded.updating.regular_join import RegularJoinOperator
 
-            return RegularJoinOperator(node, context)
-        case TemporalJoin():
-            from qanat.sql.embedded.temporal_join import TemporalJoinOperator
+def _without_context(make: Callable[[Any], Operator]) -> Callable[[Any, Context], Operator]:
+    return lambda node, _context: make(node)
 
-            return TemporalJoinOperator(node, context)
-        case LookupJoin():
-            from qanat.sql.embedded.lookup_join import LookupJoinOperator
 
-            return LookupJoinOperator(node, context)
-        case GroupAggregate():
-            from qanat.sql.embedded.updating.group_aggregate import GroupAggregateOperator
-
-            return GroupAggregateOperator(node, context)
-        case Deduplicate():
-            from qanat.sql.embedded.updating.deduplicate import DeduplicateOperator
-
-            return DeduplicateOperator(node, context)
-        case Rank():
-            from qanat.sql.embedded.updating.rank import RankOperator
-
-            return RankOperator(node, context)
-        case Over():
-            from qanat.sql.embedded.over import OverOperator
-
-            return OverOperator(node, context)
-        case Correlate():
-            from qanat.sql.embedded.correlate import CorrelateOperator
-
-            return CorrelateOperator(node)
-        case Normalize():
-            from qanat.sql.embedded.updating.upserts import NormalizeOperator
-
-            return NormalizeOperator(node, context)
-        case Materialize():
-            from qanat.sql.embedded.updating.upserts import MaterializeOperator
-
-            return MaterializeOperator(node, context)
-        case Scan() | RowNumber():
-            raise TypeError(f"{type(node).__name__} is not run")
+#: Who runs which node. Scans are fed, and a row number never leaves the binder.
+_OPERATORS: dict[type, Callable[[Any, Context], Operator]] = {
+    Project: _without_context(ProjectOperator),
+    Filter: _without_context(FilterOperator),
+    Union: _without_context(UnionOperator),
+    WindowAssign: _without_context(WindowAssignOperator),
+    Expand: _without_context(ExpandOperator),
+    Correlate: _without_context(CorrelateOperator),
+    WindowAggregate: WindowAggregateOperator,
+    WindowRank: WindowRankOperator,
+    WindowJoin: WindowJoinOperator,
+    IntervalJoin: IntervalJoinOperator,
+    RegularJoin: RegularJoinOperator,
+    TemporalJoin: TemporalJoinOperator,
+    LookupJoin: LookupJoinOperator,
+    GroupAggregate: GroupAggregateOperator,
+    Deduplicate: DeduplicateOperator,
+    Rank: RankOperator,
+    Over: OverOperator,
+    Normalize: NormalizeOperator,
+    Materialize: MaterializeOperator,
+}
