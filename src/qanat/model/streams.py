@@ -11,8 +11,8 @@ from qanat.model.types import BIGINT, BYTES, INT, STRING, TIMESTAMP_LTZ, Type
 DEAD_LETTERS = "dead_letters"
 LATE = "late"
 
-#: Column that the rows of an upsert stream have besides their own: NULL where the row is the latest of its key, `DELETED`
-#: where the key is gone.
+#: Column that the rows of an upsert stream have besides their own: NULL where the row is the latest of its key,
+#: `DELETED` where the key is gone.
 CHANGE = "__op"
 DELETED = 3
 
@@ -42,8 +42,8 @@ class Stream:
     """A stream of the log.
 
     `columns` are the physical ones. `event_time` names the physical column that gives the log its index of event
-    times (None: the log keeps no times), `key` the columns of the PRIMARY KEY. `upsert`: the stream holds the latest row
-    per key, and its rows are stored with the column `CHANGE`. `options` are those of the WITH clause.
+    times (None: the log keeps no times), `key` the columns of the PRIMARY KEY. `upsert`: the stream holds the latest
+    row per key, and its rows are stored with the column `CHANGE`. `options` are those of the WITH clause.
     """
 
     name: str
