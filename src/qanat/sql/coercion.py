@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from qanat.model.types import BIGINT, DOUBLE, Kind, Type, decimal
@@ -204,6 +205,9 @@ def coerce(expression: Expression, target: Type) -> Expression:
 
 
 def _literal_value(value: object, target: Type) -> object:
+    if isinstance(value, datetime) and target.kind is Kind.TIMESTAMP:
+        step = int(10 ** max(6 - (target.precision or 0), 0))
+        return value.replace(microsecond=value.microsecond // step * step)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     if target.kind in APPROXIMATE:

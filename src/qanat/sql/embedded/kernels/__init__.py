@@ -15,6 +15,7 @@ from __future__ import annotations
 import polars as pl
 
 from qanat.model.functions import UserFunction
+from qanat.model.types import Kind, Type
 from qanat.sql.embedded.kernels import casts, codings, collections, json, logic, numbers, patterns, texts, times, user
 from qanat.sql.embedded.kernels.base import Kernel, dtype_of, literal
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal, columns, walk
@@ -48,8 +49,9 @@ def to_polars(expression: Expression) -> pl.Expr:
 def _compile(expression: Expression, guard: pl.Expr | None) -> pl.Expr:
     """`guard`: rows for which the value matters; an error in another row is none."""
     match expression:
-        case Column(name=name):
-            return pl.col(name)
+        case Column(name=name, type=kind):
+            # maps that come out of Arrow are of polars' type Map, which has no functions of its own
+            return pl.col(name).cast(dtype_of(kind)) if _has_map(kind) else pl.col(name)
         case Literal(value=value, type=kind):
             return literal(value, kind)
         case Cast() | Call() if guard is None and not columns(expression) and not _calls_user(expression):
@@ -66,6 +68,11 @@ def _compile(expression: Expression, guard: pl.Expr | None) -> pl.Expr:
             return user.call(function, [_compile(one, guard) for one in args])
         case Call(function=name, args=args):
             return KERNELS[name](expression, [_compile(one, guard) for one in args], guard)
+
+
+def _has_map(kind: Type) -> bool:
+    inner = (kind.element, *(one for _, one in kind.fields))
+    return kind.kind is Kind.MAP or any(one is not None and _has_map(one) for one in inner)
 
 
 def _calls_user(expression: Expression) -> bool:

@@ -39,8 +39,8 @@ def clock(text: pl.Expr) -> pl.Expr:
 
 
 def read(text: pl.Expr, pattern: str, simple: bool = False) -> pl.Expr:
-    """By a pattern of Java's, or else in the standard form, as Flink does; `simple`: as SimpleDateFormat reads, which lets
-    32 January be 1 February."""
+    """By a pattern of Java's, or else in the standard form, as Flink does; `simple`: as SimpleDateFormat reads, which
+    lets 32 January be 1 February."""
     try:
         regex = reader(pattern, simple)
     except ValueError:
