@@ -121,10 +121,12 @@ JoinKind = Literal["INNER", "LEFT", "RIGHT", "FULL", "SEMI", "ANTI"]
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Rows of a table: physical columns, then computed ones; `schema` is the table's."""
+    """Rows of a table: physical columns, then computed ones; `schema` is the table's. `reads`: for columns of ROW type
+    of which not all is needed, the fields that are; a source may leave out the others."""
 
     table: Table
     schema: Schema
+    reads: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ streams and the feed's own clock for bounded inputs. It does no arithmetic on wi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,7 +66,11 @@ class Preparer:
         if table.changes != "insert":
             self.physical = [*self.physical, Field(CHANGE, TINYINT)]
             self._names = [*names, CHANGE]
-        self._types = [(f.name, polars_type(f.type)) for f in self.physical]
+        reads = dict(scan.reads)
+        #: As `physical`, ROWs with the fields that are read: what a source has to give.
+        self.needed = [_with_fields(f, reads[f.name]) if f.name in reads else f for f in self.physical]
+        pairs = zip(self.physical, self.needed, strict=True)
+        self._types = [(f.name, (polars_type(f.type), polars_type(n.type))) for f, n in pairs]
         self.delay = watermark.delay_ms if watermark else 0
         self.idle_ms = watermark.idle_timeout_ms if watermark else None
 
@@ -90,14 +94,19 @@ class Preparer:
         height = frame.height
         present = dict(frame.schema)
         made = []
-        for field, (name, dtype) in zip(self.physical, self._types, strict=True):
+        for field, (name, fitting) in zip(self.physical, self._types, strict=True):
             if name not in present:
                 made.append(empty_column(field.type).extend_constant(None, height).alias(name))
-            elif present[name] != dtype:
-                made.append(frame[name].cast(dtype))
+            elif present[name] not in fitting:
+                made.append(frame[name].cast(fitting[0]))
             else:
                 made.append(frame[name])
         return pl.DataFrame(made) if made else pl.DataFrame(height=height)
+
+
+def _with_fields(column: Field, names: Collection[str]) -> Field:
+    fields = tuple((name, kind) for name, kind in column.type.fields if name in names)
+    return replace(column, type=replace(column.type, fields=fields))
 
 
 @dataclass(slots=True)

@@ -28,5 +28,7 @@ def scan_inputs(
     if table.connector != "filesystem":
         raise ConfigError(f"table {table.name}: connector {table.connector} cannot be read")
     # a changelog's kind is no field of its format: the decoder adds it
-    columns = [Column(f.name, f.type) for f in Preparer(scan).physical if f.name != CHANGE]
+    preparer = Preparer(scan)
+    fields = preparer.needed if table.options.get("format") == "json" else preparer.physical
+    columns = [Column(f.name, f.type) for f in fields if f.name != CHANGE]
     return [Input(number, scan_name(scan, number, 0), FileSource(table, columns), None)]
