@@ -36,7 +36,7 @@ def chosen(rng: np.random.Generator, options: Sequence[str], count: int) -> pl.S
 
 
 def timestamps(times: Ints) -> pl.Series:
-    """Milliseconds since 1970 as Flink's json format writes and reads TIMESTAMP(3): yyyy-MM-dd HH:mm:ss.SSS."""
+    """Milliseconds since 1970 as TIMESTAMP(3) is read from JSON: yyyy-MM-dd HH:mm:ss.SSS."""
     return pl.Series(times).cast(pl.Datetime("ms")).dt.to_string("%Y-%m-%d %H:%M:%S%.3f")
 
 
