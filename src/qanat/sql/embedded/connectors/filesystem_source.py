@@ -10,7 +10,9 @@ import gzip
 import io
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +39,7 @@ from qanat.sql.plan import Table
 
 _BLOCK = 8 << 20
 _AHEAD = 3
+_DECODERS = 2
 
 
 class FileSource:
@@ -107,6 +110,18 @@ class FileSource:
         return replace(block, frame=block.frame.with_columns(made))
 
     def _read_text(self, path: Path, offset: int) -> Iterator[Block]:
+        """Two pieces are decoded at a time, and come out in order: most of the work does not hold the interpreter."""
+        waiting: deque[Future[Block]] = deque()
+        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="qanat-decode") as pool:
+            for data, at in self._pieces(path, offset):
+                waiting.append(pool.submit(self._decoded, data, path, at))
+                if len(waiting) > _DECODERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _pieces(self, path: Path, offset: int) -> Iterator[tuple[bytes, int]]:
+        """Whole lines, and where they begin."""
         with _opened(path) as file:
             file.seek(offset)
             rest = b""
@@ -116,11 +131,11 @@ class FileSource:
                     rest += data
                     continue
                 whole, rest_next = rest + data[:cut], data[cut:]
-                yield self._decoded(whole, path, offset)
+                yield whole, offset
                 offset += len(whole)
                 rest = rest_next
             if rest.strip():
-                yield self._decoded(rest, path, offset)
+                yield rest, offset
 
     def _decoded(self, data: bytes, path: Path, offset: int) -> Block:
         decoded = self._decode_rest(data) if offset else self._decode(data)
