@@ -28,6 +28,8 @@ from qanat.sql.statements import (
 from qanat.sql.user_functions import load
 from qanat.sql.zones import in_zone, zone_of
 
+_TIME_ZONE = "table.local-time-zone"
+
 
 def compile_texts(
     files: Sequence[tuple[str, str]],
@@ -58,7 +60,8 @@ def compile_texts(
     for view, source in catalog.views.values():
         # a view that nothing reads must still be right
         Queries(catalog, source, (view.name.text,)).query(view.query)
-    return _placed(Program(catalog.tables, pipelines, catalog.settings, tuple(catalog.views)), _zone(parsed))
+    zone = _zone(parsed)
+    return _placed(Program(catalog.tables, pipelines, catalog.settings, tuple(catalog.views)), zone)
 
 
 def _add_function(statement: CreateFunction, source: Source, functions: dict[str, UserFunction]) -> None:
@@ -112,7 +115,7 @@ def _zone(parsed: Sequence[tuple[Statement, Source]]) -> str:
     """The session's time zone: one for all statements, wherever it is set."""
     found: dict[str, str] = {}
     for statement, source in parsed:
-        if not isinstance(statement, Setting) or statement.key.text != "table.local-time-zone":
+        if not isinstance(statement, Setting) or statement.key.text != _TIME_ZONE:
             continue
         zone = UTC if statement.value == "default" else zone_of(statement.value)
         if zone is None:

@@ -206,7 +206,8 @@ def _aggregate(node: WindowAggregate | GroupAggregate, first: _Shape) -> str:
     attached = [first.columns[name] for name in node.attached or ()]
     time = first.columns[node.time]
     types = [str(field.type) for field in node.schema[: len(keys)]]
-    return _hash("WindowAggregate", first.core, window, time, *attached, "|", *keys, *types, "|", *calls)
+    zone = [] if node.zone is None else [f"zone {node.zone}"]
+    return _hash("WindowAggregate", first.core, window, time, *attached, *zone, "|", *keys, *types, "|", *calls)
 
 
 def _join(node: _Join, left: _Shape, right: _Shape) -> str:

@@ -165,6 +165,7 @@ class WindowAssign:
     time: str
     names: tuple[str, str, str]
     schema: Schema
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,8 @@ class WindowAggregate:
     window start, window end (both plain TIMESTAMP(3)), window time (a time attribute of the type of `time`).
     `attached`: where the input rows already carry their window (windows over windows that group by the inherited
     window_start and window_end) the names of those two columns; then `window` is None.
+    `zone` (here and in all nodes with windows): where `time` is an instant, the time zone whose local days and hours
+    the windows are of; None: UTC.
     """
 
     input: Node
@@ -198,6 +201,7 @@ class WindowAggregate:
     aggregates: tuple[AggregateCall, ...]
     schema: Schema
     attached: tuple[str, str] | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +240,7 @@ class WindowJoin:
     schema: Schema
     kind: JoinKind = "INNER"
     joined: Schema = ()
+    zone: str | None = None
 
 
 # --- nodes that keep and change results (changelogs) ---------------------------------------------------------
@@ -279,6 +284,7 @@ class WindowRank:
     last: int
     number: str | None
     schema: Schema
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

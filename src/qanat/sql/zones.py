@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from qanat.model.types import Kind
 from qanat.sql.expressions import UTC, Call, Cast
+from qanat.sql.plan import WindowAggregate, WindowAssign, WindowJoin, WindowRank
 
 T = TypeVar("T")
 
@@ -46,6 +48,21 @@ def java_zone(name: str) -> str:
     return UTC if name[:1] in ("+", "-") else zone_of(name) or UTC
 
 
+_WINDOWED = (WindowAssign, WindowAggregate, WindowJoin, WindowRank)
+
+
+def _of_instants(node: WindowAssign | WindowAggregate | WindowJoin | WindowRank) -> bool:
+    """Whether the windows of a node are over TIMESTAMP_LTZ."""
+    match node:
+        case WindowJoin():
+            time = next(one for one in node.left.schema if one.name == node.left_window[2])
+        case WindowRank():
+            time = next(one for one in node.input.schema if one.name == node.window[2])
+        case _:
+            time = node.schema[-1]
+    return time.type.kind is Kind.TIMESTAMP_LTZ
+
+
 def in_zone(part: T, zone: str) -> T:
     """The plan, table or expression with the zone in every call and cast in it."""
     if isinstance(part, tuple):
@@ -59,6 +76,6 @@ def in_zone(part: T, zone: str) -> T:
         found = in_zone(value, zone) if isinstance(value, tuple) or is_dataclass(value) else value
         if found is not value:
             changes[one.name] = found
-    if isinstance(part, Call | Cast):
+    if isinstance(part, Call | Cast) or (isinstance(part, _WINDOWED) and _of_instants(part)):
         changes["zone"] = zone
-    return replace(part, **changes) if changes else part  # type: ignore[return-value]
+    return replace(part, **changes) if changes else part

@@ -30,6 +30,7 @@ from qanat.sql.embedded.updating.regular_join import RegularJoinOperator
 from qanat.sql.embedded.updating.upserts import MaterializeOperator, NormalizeOperator
 from qanat.sql.embedded.window_join import WindowJoinOperator
 from qanat.sql.embedded.window_rank import WindowRankOperator
+from qanat.sql.embedded.zoned import ZonedOperator, in_local_time
 from qanat.sql.plan import (
     Correlate,
     Deduplicate,
@@ -112,7 +113,9 @@ class Flow:
                 return step
         first = len(self._operators)
         inputs = tuple(self._build(child) for child in inputs_of(node))
-        operator = _operator(node, self.context)
+        operator = _operator(in_local_time(node), self.context)
+        if isinstance(node, WindowAggregate | WindowJoin | WindowRank) and node.zone is not None:
+            operator = ZonedOperator(operator, node, self.context)
         self._operators.append(operator)
         step = _Step(operator, inputs, -1)
         self._built.append((node, step, self._operators[first:]))

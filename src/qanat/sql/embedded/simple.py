@@ -10,6 +10,7 @@ import polars as pl
 from qanat.sql.embedded.flow import Batch, State, empty_frame, instants, timestamps
 from qanat.sql.embedded.kernels import to_polars
 from qanat.sql.embedded.panes import expand, panes_of
+from qanat.sql.embedded.zoned import zone_named
 from qanat.sql.plan import Expand, Filter, Project, Session, Union, WindowAssign
 
 
@@ -98,6 +99,7 @@ class WindowAssignOperator(Stateless):
         self._node = node
         self._panes = panes_of(node.window)
         self._fields = node.schema[-3:]
+        self._zone = None if node.zone is None else zone_named(node.zone)
         self._empty = empty_frame(node.schema)
 
     def process(self, batches: tuple[Batch, ...]) -> Batch:
@@ -105,11 +107,13 @@ class WindowAssignOperator(Stateless):
         (batch,) = batches
         if not batch.frame.height:
             return Batch(self._empty, batch.seq, batch.track)
-        panes = self._panes.of(instants(batch.frame[self._node.time]))
+        times = instants(batch.frame[self._node.time])
+        panes = self._panes.of(times if self._zone is None else self._zone.local(times))
         index, windows = expand(self._panes.first_window(panes), self._panes.last_window(panes))
         start, end = self._panes.start(windows), self._panes.end(windows)
-        times = zip(self._fields, (start, end, end - 1), strict=True)
-        columns = [timestamps(values, field.type).alias(field.name) for field, values in times]
+        last = end - 1 if self._zone is None else self._zone.instant(end - 1)
+        made = zip(self._fields, (start, end, last), strict=True)
+        columns = [timestamps(values, field.type).alias(field.name) for field, values in made]
         kinds = None if batch.kinds is None else batch.kinds[index]
         return Batch(batch.frame[index].with_columns(columns), batch.seq[index], batch.track, kinds)
 
