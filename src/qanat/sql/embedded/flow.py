@@ -72,13 +72,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class LateRows:
-    """Rows that an operator had to leave out, with the watermark that condemned each."""
+    """Rows that an operator had to leave out, with the watermark that condemned each and the event that brought it."""
 
     operator: str
     reason: str
     frame: pl.DataFrame
     time: Ints
     watermark: Ints
+    event: Ints
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class Context:
         count = int(np.count_nonzero(late))
         if count:
             frame = batch.frame.filter(pl.Series(late))
-            self.late.append(LateRows(operator, reason, frame, time[late], batch.before[late]))
+            self.late.append(LateRows(operator, reason, frame, time[late], batch.before[late], batch.seq[late]))
             self.counters.late += count
 
 
@@ -189,6 +190,8 @@ __all__ = [
     "MAX_TIME",
     "MIN_TIME",
     "NULL_TIME",
+    "UPDATE_AFTER",
+    "UPDATE_BEFORE",
     "Array",
     "Batch",
     "Context",
@@ -197,8 +200,6 @@ __all__ = [
     "Kinds",
     "LateRows",
     "State",
-    "UPDATE_AFTER",
-    "UPDATE_BEFORE",
     "advance",
     "empty_column",
     "empty_frame",

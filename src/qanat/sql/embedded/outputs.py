@@ -85,19 +85,27 @@ def to_rows(frame: pl.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
     return table.combine_chunks().to_batches()[0]
 
 
-def late_rows(pipeline: str, late: LateRows, at: int) -> Append:
-    """Law 4: rows for the late side stream."""
-    lines = encode_lines(late.frame.to_arrow(compat_level=pl.CompatLevel.oldest())).decode().split("\n")[:-1]
-    count = len(lines)
+def late_rows(pipeline: str, parts: Sequence[LateRows], at: int) -> Append:
+    """Law 4: rows for the late side stream, in the order of their events: whichever operator left them out, the order
+    does not tell how the input was cut."""
+    order = np.argsort(np.concatenate([part.event for part in parts]), kind="stable")
+    time, watermark = (
+        np.concatenate(times)[order] for times in zip(*((p.time, p.watermark) for p in parts), strict=True)
+    )
+    lines = [line for part in parts for line in _lines(part.frame)]
     columns = {
-        "event_time": _instants(late.time),
-        "watermark": _instants(late.watermark),
-        "pipeline": pa.array([pipeline] * count),
-        "operator": pa.array([late.operator] * count),
-        "reason": pa.array([late.reason] * count),
-        "row": pa.array(lines),
+        "event_time": _instants(time),
+        "watermark": _instants(watermark),
+        "pipeline": pa.array([pipeline] * len(order)),
+        "operator": pa.array([part.operator for part in parts for _ in part.event]).take(order),
+        "reason": pa.array([part.reason for part in parts for _ in part.event]).take(order),
+        "row": pa.array(lines).take(order),
     }
-    return _append(late_stream(), columns, at, int(late.time.min()), int(late.time.max()))
+    return _append(late_stream(), columns, at, int(time.min()), int(time.max()))
+
+
+def _lines(frame: pl.DataFrame) -> list[str]:
+    return encode_lines(frame.to_arrow(compat_level=pl.CompatLevel.oldest())).decode().split("\n")[:-1]
 
 
 def dead_rows(feed: str, bad: Sequence[tuple[BadRow, str]], at: int) -> Append:

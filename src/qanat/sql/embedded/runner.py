@@ -262,8 +262,9 @@ class Runner:
     def _side_outputs(self) -> None:
         context = self._flow.context
         name = self.pipeline.name
-        self._gathered.late += [late_rows(name, late, self._options.clock.now_ms()) for late in context.late]
-        context.late.clear()
+        if context.late:
+            self._gathered.late.append(late_rows(name, context.late, self._options.clock.now_ms()))
+            context.late.clear()
         for feed in self._feeds:
             if feed.bad:
                 self._gathered.dead.append(dead_rows(feed.name, feed.bad, self._options.clock.now_ms()))
