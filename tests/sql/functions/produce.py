@@ -160,7 +160,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, FlinkCluster(Path(folder)) as cluster:
         for path in files:
-            produce(cluster.gateway_url, path)
+            produce(cluster.gateway, path)
 
 
 if __name__ == "__main__":

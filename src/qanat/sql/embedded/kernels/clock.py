@@ -3,12 +3,13 @@ whose groups are put together; NULL where the text does not fit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
 
 from qanat.sql.embedded.kernels.base import refuse
-from qanat.sql.timeformat import month_of, reader
+from qanat.sql.timeformat import month_of, parts_of, reader
 
 Unit = Literal["ms", "us", "ns"]
 
@@ -16,6 +17,7 @@ _STANDARD = (
     r"^(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2})"
     r"(?: (?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{1,2}):(?P<second>[0-9]{1,2})(?:\.(?P<fraction>[0-9]{0,9}))?)?$"
 )
+_PLAIN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,9})?$"
 _DAY = r"^\s*(?P<year>[0-9]{1,4})(?:-(?P<month>[0-9]{1,2})(?:-(?P<day>[0-9]{1,2})(?: .*)?)?)?\s*$"
 _CLOCK = (
     r"^\s*(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{1,2})"
@@ -25,7 +27,7 @@ _CLOCK = (
 
 def standard(text: pl.Expr, unit: Unit) -> pl.Expr:
     """`2026-01-31 23:59:59.123`, with or without fraction, or only the day."""
-    return _assembled(text, _STANDARD, unit, "smart")
+    return _parsed(text, _STANDARD, unit, "smart", (_PLAIN, "%Y-%m-%d %H:%M:%S%.f"))
 
 
 def day(text: pl.Expr) -> pl.Expr:
@@ -45,9 +47,59 @@ def read(text: pl.Expr, pattern: str, simple: bool = False) -> pl.Expr:
         regex = reader(pattern, simple)
     except ValueError:
         return pl.when(text.is_not_null()).then(pl.lit(None, dtype=pl.Datetime("ms")))
+    form = _strptime(pattern)
+    # polars reads second 60, Java does not
+    digits = reader(pattern).replace("(?P<second>[0-9]{2})", "(?P<second>[0-5][0-9])")
+    plain = None if form is None else (digits, form)
     if simple:
-        return _assembled(text, regex, "ms", "lenient")
-    return pl.coalesce(_assembled(text, regex, "ms", "smart"), standard(text.str.strip_chars(), "ms"))
+        return _parsed(text, regex, "ms", "lenient", plain)
+    return _parsed(text, regex, "ms", "smart", plain, fallback=True)
+
+
+_STRPTIME = {"yyyy": "%Y", "uuuu": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
+
+
+def _strptime(pattern: str) -> str | None:
+    """The pattern for polars, where it holds a whole date and time in plain digits."""
+    made: list[str] = []
+    for part in parts_of(pattern):
+        if isinstance(part, str):
+            made.append(part.replace("%", "%%"))
+        elif part.letter * part.count == "SSS" and made and made[-1].endswith("."):
+            made[-1] = made[-1][:-1] + "%.3f"
+        else:
+            made.append(_STRPTIME.get(part.letter * part.count, "?"))
+    form = "".join(made)
+    whole = all(form.count(one) == 1 for one in ("%Y", "%m", "%d", "%H", "%M", "%S"))
+    return form if whole and "?" not in form else None
+
+
+def _parsed(
+    text: pl.Expr, regex: str, unit: Unit, mode: str, plain: tuple[str, str] | None, fallback: bool = False
+) -> pl.Expr:
+    """`plain`: a regular expression and a format of polars' that read most texts fast; others go by `regex`, and if
+    there is a `fallback` by the standard form."""
+
+    def compute(found: Sequence[pl.Series]) -> pl.Series:
+        (texts,) = found
+        made = pl.Series(texts.name, [None], dtype=pl.Datetime(unit)).new_from_index(0, len(texts))
+        if plain is not None:
+            easy = texts.str.contains(plain[0])
+            made = pl.select(
+                pl.when(easy).then(texts.str.to_datetime(plain[1], time_unit=unit, strict=False))
+            ).to_series()
+        rest = (texts.is_not_null() & made.is_null()).arg_true()
+        if not len(rest):
+            return made.alias(texts.name)
+        column = pl.col("t")
+        slow = _assembled(column, regex, unit, mode)
+        if fallback:
+            slow = pl.coalesce(slow, _assembled(column.str.strip_chars(), _STANDARD, unit, "smart"))
+        # lazily, so that the groups are found once
+        others = pl.LazyFrame({"t": texts.gather(rest)}).select(slow).collect().to_series()
+        return made.scatter(rest, others).alias(texts.name)
+
+    return pl.map_batches([text], compute, return_dtype=pl.Datetime(unit))
 
 
 def has_offset(pattern: str) -> bool:

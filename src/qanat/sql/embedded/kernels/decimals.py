@@ -10,6 +10,7 @@ import decimal
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Context, Decimal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -23,6 +24,8 @@ _EXACT = Context(prec=120, rounding=ROUND_HALF_UP)
 _QUOTIENT = Context(prec=38, rounding=ROUND_HALF_UP)
 #: Below this an unscaled result, its rounding and a division are exact in 128 bits.
 _LIMIT = 1e37
+#: What 128 bits hold; an unscaled DECIMAL and half of its largest power of ten lie below.
+_WIDEST = 1.6e38
 _INT128 = pl.Int128()
 #: The largest power of ten in 128 bits.
 _MOST = 38
@@ -81,7 +84,8 @@ def arithmetic(name: str, left: pl.Series, right: pl.Series, types: tuple[Type, 
     s, t = ((as_decimal(one).scale or 0) for one in types)
     frame = pl.DataFrame({"a": unscaled(left), "b": unscaled(right)})
     result, bound = _plan(name, s, t, target.scale or 0)
-    safe = frame.select((bound < _LIMIT).fill_null(True)).to_series()
+    missing = pl.col("a").is_null() | pl.col("b").is_null()
+    safe = frame.select((bound < _LIMIT).fill_null(True) | missing).to_series()
     if safe.all():
         return scaled(frame.select(result).to_series(), target).alias(left.name)
     inside = frame.with_columns(pl.when(safe).then(pl.all()))
@@ -103,7 +107,7 @@ def _plan(name: str, s: int, t: int, scale: int) -> tuple[pl.Expr, pl.Expr]:
         up = scale - s + t
         divisor = pl.when(b == 0).then(None).otherwise(b)
         if max(up, -up) > _MOST:
-            return a, pl.lit(float("inf"))
+            return a, pl.when(a.is_not_null() & b.is_not_null()).then(float("inf"))
         if up < 0:
             divisor, up = divisor * pl.lit(10**-up, dtype=_INT128), 0
         over, under = _absolute(a) * pl.lit(10**up, dtype=_INT128), _absolute(divisor)
@@ -150,15 +154,26 @@ def to_decimal(values: list[Decimal | None], target: Type) -> pl.Series:
 
 def convert(values: pl.Series, source: Type, target: Type) -> pl.Series:
     """A number or text as DECIMAL: texts that are none are NULL, NaN and infinity too."""
-    if source.kind in APPROXIMATE or source.kind is Kind.STRING:
-        texts = values.to_list() if source.kind is Kind.STRING else [_digits(one) for one in values.to_list()]
-        return to_decimal([_parsed(one) for one in texts], target).alias(values.name)
+    if source.kind is Kind.STRING:
+        return to_decimal([_parsed(one) for one in values.to_list()], target).alias(values.name)
+    if source.kind in APPROXIMATE:
+        return _from_floats(values, target)
     scale = as_decimal(source).scale or 0
     return _with_scale(values, scale, target, lambda u: rounded(u, scale - (target.scale or 0)))
 
 
-def _digits(value: float | None) -> str | None:
-    return None if value is None else repr(value)
+def _from_floats(values: pl.Series, target: Type) -> pl.Series:
+    """By the shortest text of each number, as in Java; where that cannot matter, in columns."""
+    numbers = values.cast(pl.Float64).fill_null(0.0).to_numpy()
+    with np.errstate(all="ignore"):
+        moved = np.abs(numbers) * 10.0 ** (target.scale or 0)
+        easy = (moved < 2**50) & (np.abs(moved - np.floor(moved) - 0.5) > 1e-6) & ((target.scale or 0) <= 22)
+        whole = np.where(easy, np.sign(numbers) * np.floor(moved + 0.5), 0).astype(np.int64)
+    fast = scaled(pl.Series("", whole).cast(_INT128), target)
+    if not easy.all():
+        rest = to_decimal([_parsed(repr(one)) for one in numbers[~easy].tolist()], target)
+        fast = fast.scatter(np.flatnonzero(~easy), rest)
+    return pl.select(pl.when(values.is_not_null()).then(fast)).to_series().alias(values.name)
 
 
 def _parsed(text: str | None) -> Decimal | None:
@@ -174,7 +189,7 @@ def _parsed(text: str | None) -> Decimal | None:
 def _with_scale(values: pl.Series, scale: int, target: Type, change: Callable[[pl.Expr], pl.Expr]) -> pl.Series:
     frame = pl.DataFrame({"u": unscaled(values)})
     more = 10.0 ** max((target.scale or 0) - scale, 0)
-    safe = frame.select((pl.col("u").cast(pl.Float64).abs() * more < _LIMIT * 10).fill_null(True)).to_series()
+    safe = frame.select((pl.col("u").cast(pl.Float64).abs() * more < _WIDEST).fill_null(True)).to_series()
     inside = frame.with_columns(pl.when(safe).then(pl.all()))
     return scaled(inside.select(change(pl.col("u"))).to_series(), target).alias(values.name)
 

@@ -66,6 +66,20 @@ def _split(text: str, separator: str) -> list[str]:
     return [from_utf16(units[i : i + 2]) for i in range(0, len(units), 2)]
 
 
+def _fast_split(call: Call, args: list[pl.Expr], guard: pl.Expr | None) -> pl.Expr:
+    """SPLIT and SPLIT_INDEX; a constant separator of one character or more goes over the column."""
+    whole = call.function == "SPLIT"
+    if not is_constant(call.args[1]) or not constant(call.args[1]):
+        return row_by_row(_split if whole else _part)(call, args, guard)
+    parts = args[0].str.split(str(constant(call.args[1])))
+    # no text has no parts
+    found = pl.when(args[0] == "").then(parts.list.head(0)).otherwise(parts)
+    if whole:
+        return found
+    index = pl.when(args[2] >= 0).then(args[2].cast(pl.Int64))
+    return found.list.get(index, null_on_oob=True)
+
+
 def _to_map(text: str, between: str = ",", inside: str = "=") -> list[dict[str, str | None]]:
     found: dict[str, str | None] = {}
     for part in _java_split(text, between, 0) if text else []:
@@ -207,8 +221,8 @@ KERNELS: dict[str, Kernel] = {
     "REPEAT": row_by_row(lambda text, count: text * max(count, 0)),
     "LPAD": row_by_row(lambda text, length, pad: _pad(text, length, pad, True)),
     "RPAD": row_by_row(lambda text, length, pad: _pad(text, length, pad, False)),
-    "SPLIT": row_by_row(_split),
-    "SPLIT_INDEX": row_by_row(_part),
+    "SPLIT": _fast_split,
+    "SPLIT_INDEX": _fast_split,
     "STR_TO_MAP": row_by_row(_to_map),
     "ELT": row_by_row(_choice, nulls=True),
     "POSITION": row_by_row(_locate),
