@@ -40,7 +40,7 @@ _VALUE = re.compile(rb'("[^"\\,]*"|[^"\\,{}\[\]\s]+) *')
 _CLOSE = re.compile(rb"\} *")
 _NEXT = re.compile(rb",")
 #: As many rows are looked at before all are, and as many times rows may turn out to be of two shapes or one.
-_SAMPLE, _GUESSES = 8, 16
+_SAMPLE, _GUESSES = 4, 16
 #: Objects within objects; what is deeper is left to those who count how deep it is.
 _DEEPEST = 16
 _TIMES = TEXT_KINDS - {Kind.BYTES}
