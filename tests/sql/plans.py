@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qanat.sql import compile_script
-from qanat.sql.explain import aggregate_text, text, window_text
+from qanat.sql.explain import aggregate_text, describe_node, text, window_text
 from qanat.sql.plan import (
     Filter,
     IntervalJoin,
@@ -82,4 +82,15 @@ def _head(node: Node) -> str:
             more = f" and {text(node.residual)}" if node.residual else ""
             return f"join {keys}, {node.left_time} - {node.right_time} in {node.lower}..{node.upper}{more}"
         case _:
-            return type(node).__name__
+            return _others(node)
+
+
+def _others(node: Node) -> str:
+    """Nodes by name and by what `explain` says of them."""
+    found = describe_node(node)
+    shown = {key: value for key, value in found.items() if key not in _UNSHOWN and value}
+    parts = [f"{key}={', '.join(value) if isinstance(value, list) else value}" for key, value in shown.items()]
+    return " ".join([type(node).__name__, *parts])
+
+
+_UNSHOWN = ("operator", "columns", "inputs", "state", "bounded", "bounded_by", "hint", "changes")

@@ -59,12 +59,23 @@ class Overs:
             found.number = found.number or self._unique("row_number")
             return Column(found.number, BIGINT.with_nullable(False))
         call = self._call(node, name)
+        self._check_call(call, node)
         for known, column in found.calls:
             if known == call:
                 return Column(column, call.type)
         column = self._unique(call.function.lower())
         found.calls.append((call, column))
         return Column(column, call.type)
+
+    def _check_call(self, call: AggregateCall, node: exp.Expr) -> None:
+        """What Flink refuses in OVER, too."""
+        if call.filter is not None:
+            hint = "SUM(CASE WHEN condition THEN x END) OVER (...)"
+            raise self.source.unsupported("FILTER with OVER", place(node), hint)
+        if call.distinct and len(call.args) > 1:
+            raise self.source.unsupported(f"{call.function}(DISTINCT a, b) with OVER", place(node), "one argument")
+        if call.function in (*_RANKING, "LAG") and node.args.get("spec") is not None:
+            raise self.source.error(f"{call.function} takes no frame", place(node), f"leave {_FRAME} out")
 
     def _unique(self, name: str) -> str:
         found = unique([name], {*(one.field.name for one in self.relation.attributes), *self.taken})[0]
@@ -124,7 +135,7 @@ class Overs:
         if start == "UNBOUNDED":
             return rows, None
         if start == "CURRENT ROW":
-            return rows, 0
+            raise self.source.unsupported("a frame begins before the current row", place(node), _FRAME)
         bound = self.bind(start) if isinstance(start, exp.Expr) else None
         wanted = (Kind.INT, Kind.BIGINT) if rows else (Kind.INTERVAL_DAY,)
         if (
@@ -160,6 +171,8 @@ class Overs:
         if changes_of(relation.node).updates:
             hint = "aggregate with GROUP BY, or compute OVER before the rows change"
             raise self.source.unsupported("OVER on rows that change", window.at, hint)
+        if time is None and not rows and preceding is not None:
+            raise self.source.unsupported("a RANGE of time in order of PROCTIME()", window.at, "ROWS n PRECEDING")
         calls = tuple(call for call, _ in window.calls)
         fields = tuple(Field(name, call.type) for call, name in window.calls)
         schema = (*relation.node.schema, *fields)

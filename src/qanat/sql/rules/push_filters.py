@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from qanat.sql.expressions import Call, Column, Expression, Literal, columns
 from qanat.sql.joins import conjunction, renamed
-from qanat.sql.plan import Filter, IntervalJoin, Node, Project
+from qanat.sql.plan import Filter, IntervalJoin, Node, Project, RegularJoin, TemporalJoin, WindowJoin
 from qanat.sql.tree import map_inputs, substitute
 
 
@@ -28,10 +28,12 @@ def push_filters(node: Node) -> Node:
         match node.input:
             case Project():
                 node = _below_project(node, node.input)
-            case IntervalJoin(kind="INNER"):
+            case IntervalJoin() | WindowJoin() | RegularJoin() | TemporalJoin():
                 node = _into_join(node, node.input)
             case _:
                 pass
+    elif isinstance(node, IntervalJoin | WindowJoin | RegularJoin):
+        node = _out_of_condition(node)
     return map_inputs(node, push_filters)
 
 
@@ -43,23 +45,56 @@ def _below_project(node: Filter, project: Project) -> Node:
     return replace(project, input=below)
 
 
-def _into_join(node: Filter, join: IntervalJoin) -> Node:
+_Join = IntervalJoin | WindowJoin | RegularJoin | TemporalJoin
+#: Kinds of joins into whose left and right input a condition on the result may move: those that add no NULLs there.
+_ABOVE = (("INNER", "LEFT", "SEMI", "ANTI"), ("INNER", "RIGHT"))
+#: And a condition of ON: where a row that fails it must not come out by itself.
+_WITHIN = (("INNER", "RIGHT", "SEMI"), ("INNER", "LEFT", "SEMI", "ANTI"))
+
+
+def _into_join(node: Filter, join: _Join) -> Node:
+    """Conditions above a join that read one side go into that side."""
+    sides = [join.kind in kinds for kinds in _ABOVE]
+    if isinstance(join, TemporalJoin):
+        sides[1] = False  # another version would take the place of one that is filtered out
+    to_left, to_right, stays = _by_side(join, node.predicate, sides)
+    return _filtered(_narrowed(join, to_left, to_right), stays)
+
+
+def _out_of_condition(join: IntervalJoin | WindowJoin | RegularJoin) -> Node:
+    """Conditions of ON that read one side only are a filter of that side."""
+    if join.residual is None:
+        return join
+    to_left, to_right, stays = _by_side(join, join.residual, [join.kind in kinds for kinds in _WITHIN])
+    if not (to_left or to_right):
+        return join
+    return _narrowed(replace(join, residual=conjunction(stays)), to_left, to_right)
+
+
+def _by_side(
+    join: _Join, predicate: Expression, sides: list[bool]
+) -> tuple[list[Expression], list[Expression], list[Expression]]:
+    """The conditions that only read the left input, the right one (over its own columns), and the others."""
+    whole = getattr(join, "joined", ()) or join.schema
     split = len(join.left.schema)
-    left = {field.name for field in join.schema[:split]}
-    right = {mine.name: own.name for mine, own in zip(join.schema[split:], join.right.schema, strict=True)}
+    left = {field.name for field in whole[:split]}
+    right = {mine.name: own.name for mine, own in zip(whole[split:], join.right.schema, strict=True)}
     to_left: list[Expression] = []
     to_right: list[Expression] = []
     stays: list[Expression] = []
-    for one in _conjuncts(node.predicate):
+    for one in _conjuncts(predicate):
         used = columns(one)
-        if used and used <= left:
+        if sides[0] and used and used <= left:
             to_left.append(one)
-        elif used and used <= set(right):
+        elif sides[1] and used and used <= set(right):
             to_right.append(renamed(one, right))
         else:
             stays.append(one)
-    join = replace(join, left=_filtered(join.left, to_left), right=_filtered(join.right, to_right))
-    return _filtered(join, stays)
+    return to_left, to_right, stays
+
+
+def _narrowed(join: _Join, left: list[Expression], right: list[Expression]) -> _Join:
+    return replace(join, left=_filtered(join.left, left), right=_filtered(join.right, right))
 
 
 def _filtered(node: Node, conditions: list[Expression]) -> Node:
