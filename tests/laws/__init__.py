@@ -1,0 +1,1 @@
+"""One test per law of docs/design/semantics.md, end to end."""
