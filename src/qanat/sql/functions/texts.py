@@ -10,12 +10,14 @@ from qanat.sql.functions.signature import (
     Arguments,
     Mismatch,
     Row,
+    Rule,
     fits,
     fixed,
     never_null,
     nullable,
     want,
 )
+from qanat.sql.java_regex import NotTranslatedError, compiled
 
 
 def _texts(arguments: Arguments) -> tuple[Arguments, Type]:
@@ -66,6 +68,21 @@ def _sha2(arguments: Arguments) -> tuple[Arguments, Type]:
     if isinstance(size, Literal) and size.value not in (None, 224, 256, 384, 512):
         raise Mismatch(f"the length of a digest is 224, 256, 384 or 512, found {size.value}")
     return (fits(text, STRING), fits(size, INT)), nullable(STRING, arguments)
+
+
+def _regex(rule: Rule) -> Rule:
+    """A regular expression that is written down is looked at here; one that Java refuses gives NULL later."""
+
+    def checked(arguments: Arguments) -> tuple[Arguments, Type]:
+        pattern = arguments[1]
+        if isinstance(pattern, Literal) and isinstance(pattern.value, str):
+            try:
+                compiled(pattern.value)
+            except NotTranslatedError as error:
+                raise Mismatch(f"`{pattern.value}`: {error}", "write the regular expression in another way") from None
+        return rule(arguments)
+
+    return checked
 
 
 _TO_FLAG = fixed(STRING, returns=BOOLEAN)
@@ -128,16 +145,24 @@ TEXTS: list[Row] = [
     ("IS_DIGIT", "IS_DIGIT(x)", "Whether there are digits only.", never_null(_TO_FLAG), 1, 1),
     ("IS_DECIMAL", "IS_DECIMAL(x)", "Whether it is a number.", _is_decimal, 1, 1),
 ]
+_TO_COUNT = _regex(fixed(STRING, returns=INT, fails=True))
 PATTERNS: list[Row] = [
     ("LIKE", "x LIKE 'a%_' [ESCAPE '\\']", "Matches the pattern.", _TO_FLAG, 2, 3),
     ("SIMILAR TO", "x SIMILAR TO '(a|b)%' [ESCAPE '\\']", "Matches the pattern of SQL and regex.", _TO_FLAG, 2, 3),
-    ("REGEXP", "REGEXP(x, regex)", "Whether there is a match.", _TO_FLAG, 2, 2),
-    ("REGEXP_COUNT", "REGEXP_COUNT(x, regex)", "How many matches.", fixed(STRING, returns=INT, fails=True), 2, 2),
+    ("REGEXP", "REGEXP(x, regex)", "Whether there is a match.", _regex(_TO_FLAG), 2, 2),
+    (
+        "REGEXP_COUNT",
+        "REGEXP_COUNT(x, regex)",
+        "How many matches.",
+        _regex(fixed(STRING, returns=INT, fails=True)),
+        2,
+        2,
+    ),
     (
         "REGEXP_EXTRACT",
         "REGEXP_EXTRACT(x, regex [, group])",
         "The first match, or NULL.",
-        fixed(STRING, STRING, INT, returns=STRING, fails=True),
+        _regex(fixed(STRING, STRING, INT, returns=STRING, fails=True)),
         2,
         3,
     ),
@@ -145,7 +170,7 @@ PATTERNS: list[Row] = [
         "REGEXP_EXTRACT_ALL",
         "REGEXP_EXTRACT_ALL(x, regex [, group])",
         "The group (1 unless told) of every match.",
-        fixed(STRING, STRING, INT, returns=array(STRING), fails=True),
+        _regex(fixed(STRING, STRING, INT, returns=array(STRING), fails=True)),
         2,
         3,
     ),
@@ -153,12 +178,12 @@ PATTERNS: list[Row] = [
         "REGEXP_INSTR",
         "REGEXP_INSTR(x, regex)",
         "Where the first match begins.",
-        fixed(STRING, returns=INT, fails=True),
+        _regex(fixed(STRING, returns=INT, fails=True)),
         2,
         2,
     ),
-    ("REGEXP_REPLACE", "REGEXP_REPLACE(x, regex, new)", "Every match by `new`, as it is.", TEXT_TO_TEXT, 3, 3),
-    ("REGEXP_SUBSTR", "REGEXP_SUBSTR(x, regex)", "The first match, or NULL.", _TEXTS_FAIL, 2, 2),
+    ("REGEXP_REPLACE", "REGEXP_REPLACE(x, regex, new)", "Every match by `new`, as it is.", _regex(TEXT_TO_TEXT), 3, 3),
+    ("REGEXP_SUBSTR", "REGEXP_SUBSTR(x, regex)", "The first match, or NULL.", _regex(_TEXTS_FAIL), 2, 2),
 ]
 CODINGS: list[Row] = [
     ("TO_BASE64", "TO_BASE64(x)", "The text in base 64.", TEXT_TO_TEXT, 1, 1),

@@ -3,7 +3,7 @@ towards zero, errors where Flink has errors.
 
     __init__   dispatch, constants, the branches that must not fail when they are not taken
     casts      CAST and TRY_CAST
-    numbers (with decimals), logic, texts, patterns (with java_regex), codings, times (with clock, zones), collections,
+    numbers (with decimals), logic, texts, patterns, codings, times (with clock, zones), collections,
     json           one kernel per function of `qanat.sql.functions`
 
 Columns of frames: `dtype_of(type)`. TIMESTAMP(3) is Datetime("ms"), TIMESTAMP_LTZ(3) Datetime("ms", "UTC"), ARRAY List,

@@ -11,8 +11,8 @@ import polars as pl
 
 from qanat.errors import DataError
 from qanat.sql.embedded.kernels.base import Kernel, constant, dtype_of, is_constant, row_by_row
-from qanat.sql.embedded.kernels.java_regex import NotTranslatedError, Regex, compiled
 from qanat.sql.expressions import Call
+from qanat.sql.java_regex import NotTranslatedError, Regex, compiled
 
 _ANY = r"[^\n\r\x{85}\x{2028}\x{2029}]"
 _SIMILAR_SPECIALS = "[]()|^-+*_%?{}"

@@ -96,7 +96,8 @@ class _Translation:
     at: int = 0
     flags: str = ""
     plain: bool = True
-    depth: int = 0
+    #: Whether the last part was a quantifier.
+    repeated: bool = False
     python: list[str] = field(default_factory=list)
     rust: list[str] = field(default_factory=list)
 
@@ -138,7 +139,8 @@ class _Translation:
             self._emit(rf"\U{code:08x}", rf"\x{{{code:x}}}")
 
     def _next(self) -> None:
-        one = self.text[self.at]
+        one, repeated = self.text[self.at], self.repeated
+        self.repeated = False
         if one == "\\":
             self._escape()
         elif one == "[":
@@ -157,12 +159,13 @@ class _Translation:
                 self.plain = self.plain and "m" not in self.flags
             elif one in "*+?|)":
                 self._both(one)
-                if one == "+" and self.text[self.at - 2 : self.at - 1] in ("+", "*", "?", "}"):
+                if one == "+" and repeated:
                     self.plain = False  # possessive
+                self.repeated = one in "*+?"
             elif one == "{":
                 end = self.text.index("}", self.at)
                 self._both("{" + self.text[self.at : end + 1])
-                self.at = end + 1
+                self.at, self.repeated = end + 1, True
             else:
                 self._character(ord(one))
 
