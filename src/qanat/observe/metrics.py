@@ -19,6 +19,7 @@ made per flush or micro-batch, never per message.
 | qanat_pipeline_watermark_ms | pipeline | event time, ms since 1970 |
 | qanat_pipeline_lag_rows | pipeline | rows of its inputs not yet read |
 | qanat_pipeline_state_bytes | pipeline | what its operators hold, about |
+| qanat_pipeline_idle_partitions | pipeline | partitions left out of its watermark because they are silent |
 | qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
 | qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
 """
@@ -122,6 +123,10 @@ class Metrics:
         """Bytes of state now."""
         self._state.labels(pipeline).set(size)
 
+    def pipeline_idle(self, pipeline: str, partitions: int) -> None:
+        """Partitions that are left out of the watermark now."""
+        self._idle.labels(pipeline).set(partitions)
+
     def pipeline_latency(self, pipeline: str, seconds: Iterable[float]) -> None:
         """From arrival to result, one value per result or a sample of them."""
         observe = self._latency.labels(pipeline).observe
@@ -162,6 +167,7 @@ class Metrics:
         self._partly_late = self._counter("pipeline_partly_late_rows", "Rows that missed some windows", "pipeline")
         self._watermark = self._gauge("pipeline_watermark_ms", "Watermark, ms since 1970", "pipeline")
         self._state = self._gauge("pipeline_state_bytes", "Bytes of state, about", "pipeline")
+        self._idle = self._gauge("pipeline_idle_partitions", "Partitions left out of the watermark", "pipeline")
         self._lag = self._gauge("pipeline_lag_rows", "Rows of the inputs not yet read", "pipeline")
         self._batch = self._histogram("pipeline_batch_seconds", "One micro-batch, read to commit", "pipeline")
         self._latency = self._histogram("pipeline_latency_seconds", "From arrival to result", "pipeline")

@@ -46,6 +46,7 @@ class PipelineMetrics(Protocol):
     def pipeline_lag(self, pipeline: str, rows: int) -> None: ...
     def pipeline_latency(self, pipeline: str, seconds: list[float]) -> None: ...
     def pipeline_state(self, pipeline: str, size: int) -> None: ...
+    def pipeline_idle(self, pipeline: str, partitions: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +234,7 @@ class Engine:
             metrics.pipeline_partly_late(name, after.partly_late - before.partly_late)
         metrics.pipeline_watermark(name, after.watermark)
         metrics.pipeline_state(name, after.state_bytes)
+        metrics.pipeline_idle(name, after.idle)
 
     def report_latencies(self, runner: Runner) -> None:
         """Pass on the latencies of commits that have finished since the last call."""

@@ -79,6 +79,7 @@ class Progress:
     last_commit_at: float | None = None
     latencies: deque[float] = field(default_factory=deque)
     state_bytes: int = 0
+    idle: int = 0  # partitions left out of the watermark
     bulk_rows: int = 0  # of micro-batches large enough to tell a rate
     bulk_seconds: float = 0.0
 
@@ -249,6 +250,7 @@ class Runner:
                 gathered.completed += [int(at) for at in events[counts > 0] if at]
         self._side_outputs()
         self.progress.watermark = result.end
+        self.progress.idle = sum(feed.idle for feed in self._feeds)
 
     def _check_state(self) -> None:
         self.progress.state_bytes = check_state(
