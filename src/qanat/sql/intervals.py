@@ -94,6 +94,8 @@ def time_literal(text: str, kind: Kind) -> date | time | datetime:
     micros = int((fraction or "").ljust(6, "0")[:6])
     if kind is Kind.DATE:
         return date(*whole)
+    hour, minute, second = whole[-3:]
     if kind is Kind.TIME:
-        return time(*whole, micros)
-    return datetime(*whole, micros)  # type: ignore[arg-type]
+        return time(hour, minute, second, micros)
+    year, month, of_month = whole[:3]
+    return datetime(year, month, of_month, hour, minute, second, micros)

@@ -3,22 +3,21 @@ parser; each call becomes a plain one whose further arguments are literals, as `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlglot import exp
 from sqlglot.parser import Parser
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from qanat.model.types import STRING, Type
 from qanat.sql.expression_nodes import TypedCast
 
 
 class JsonSyntax(Parser):
-    """Methods of the parser for calls of JSON functions. `parse_data_type`, `expect` are the parser's."""
+    """Methods of the parser for calls of JSON functions. `parse_data_type`, `expect` are the dialect's parser's."""
 
-    def parse_data_type(self) -> Type:
-        """A type; the dialect's parser has it."""
-        raise NotImplementedError
+    parse_data_type: Callable[[], Type]
 
     def json_exists(self) -> exp.Expr:
         """JSON_EXISTS(x, path [TRUE|FALSE|UNKNOWN|ERROR ON ERROR])."""

@@ -4,7 +4,7 @@ known. Pure."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -113,6 +113,7 @@ def _all(value: Any, steps: tuple[Step, ...]) -> Iterator[Any]:
         return
     step, rest = steps[0], steps[1:]
     for inner in _descendants(value) if step.deep else (value,):
+        children: Iterable[Any]
         if step.every:
             children = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ()
         elif step.part is not None:

@@ -251,7 +251,8 @@ class Objects:
 
     def padded(self, layout: Layout, column: pl.Series) -> pl.Series:
         """Heads from the state (NULL in a new life), rows behind them."""
-        heads = np.where(layout.fresh, None, self._values[layout.numbers]).tolist()
+        stored = zip(layout.fresh.tolist(), self._values[layout.numbers].tolist(), strict=True)
+        heads = [None if fresh else value for fresh, value in stored]
         whole = pl.concat([column, pl.Series(column.name, heads, dtype=self._dtype)])
         index = np.empty(layout.size, dtype=np.int64)
         index[layout.place] = np.arange(len(column))
