@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -94,7 +95,7 @@ def work(folder: Path, scenario: str, death: tuple[str, int] = ("", 0), **enviro
     """Run the scenario in a process of its own until its inputs end, or until it dies at a point; its exit code."""
     point, hit = death
     command = [sys.executable, "-c", _CHILD, str(folder), scenario, point, str(hit)]
-    done = subprocess.run(command, cwd=ROOT, env={"PATH": "/usr/bin:/bin", **environment}, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, timeout=120, check=False)
     return done.returncode
 
 

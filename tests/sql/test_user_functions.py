@@ -11,8 +11,14 @@ import pytest
 
 import qanat
 from qanat.errors import ConfigError, FunctionError, SqlError
+from qanat.log import open_log
+from qanat.log.base import Append, Transaction
 from qanat.model.functions import UserFunction
-from qanat.sql import compile_files
+from qanat.model.streams import dead_letter_stream, late_stream
+from qanat.sql import compile_files, compile_script
+from qanat.sql.embedded.outputs import StreamOutput
+from qanat.sql.embedded.runner import EngineOptions, Runner
+from qanat.sql.embedded.sources import scan_inputs
 
 _TABLE = "CREATE TABLE t (k STRING, v INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts);\n"
 _ROWS = pa.table(
@@ -165,3 +171,37 @@ def test_declarations_are_checked() -> None:
         qanat.udf("INTEGERS", returns="INT")
     with pytest.raises(ConfigError, match="has no method result"):
         qanat.udf("INT", returns="INT")(type("Sum", (), {"add": lambda self, values: None}))
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_only_a_deterministic_function_is_asked_again_after_a_crash(tmp_path: Path, deterministic: bool) -> None:
+    asked: list[str] = []
+
+    @qanat.udf("STRING", returns="STRING", deterministic=deterministic)
+    def drawn(keys: pa.Array) -> list[str]:
+        asked.extend(keys.to_pylist())
+        return [f"{key}{len(asked)}" for key in keys.to_pylist()]
+
+    sql = """CREATE TABLE t (k STRING); CREATE TABLE out_ (k STRING, n BIGINT, PRIMARY KEY (k) NOT ENFORCED);
+      INSERT INTO out_ SELECT drawn(k), COUNT(*) FROM t GROUP BY drawn(k)"""
+    program = compile_script(sql, functions={"drawn": drawn})
+    log = open_log(f"sqlite:///{tmp_path}/log.db")
+    for stream in (late_stream(), dead_letter_stream(), *(table.stream for table in program.tables.values())):
+        assert stream is not None
+        log.create(stream)
+    for key in "abcdef":
+        rows = pa.RecordBatch.from_pydict({"k": [key]})
+        log.submit(Transaction([Append("t", 0, rows, 0)])).result()
+    (pipeline,) = program.pipelines
+    assert pipeline.sink is not None
+    assert pipeline.sink.stream is not None
+    for _ in range(3):  # each life ends without a snapshot of its own accord
+        options = EngineOptions(batch_rows=1, snapshot_interval_ms=10**9)
+        inputs = lambda flow: [one for n, scan in enumerate(flow.scans) for one in scan_inputs(log, n, scan, 1, bool)]  # noqa: E731
+        runner = Runner(pipeline, log, inputs, StreamOutput(pipeline.sink.stream), options)
+        runner.recover()
+        runner.step()
+        runner.step()
+        runner.close()
+    log.close()
+    assert (len(asked) == len(set(asked))) is not deterministic

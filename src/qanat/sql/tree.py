@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
+from qanat.model.functions import UserFunction
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal
 from qanat.sql.plan import (
     IntervalJoin,
@@ -53,6 +54,18 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
     for one in inputs_of(node):
         yield from walk(one)
+
+
+def user_functions(part: object) -> Iterator[UserFunction]:
+    """The user's functions that a plan, or a part of one, calls."""
+    if isinstance(part, UserFunction):
+        yield part
+    elif isinstance(part, tuple):
+        for one in part:
+            yield from user_functions(one)
+    elif is_dataclass(part):
+        for field in fields(part):
+            yield from user_functions(getattr(part, field.name))
 
 
 def substitute(expression: Expression, by_name: Mapping[str, Expression]) -> Expression:

@@ -33,6 +33,7 @@ from qanat.sql.embedded.state import pack, unpack
 from qanat.sql.embedded.state_limit import check_state
 from qanat.sql.fingerprint import Part, fingerprint
 from qanat.sql.plan import Pipeline, Scan
+from qanat.sql.tree import user_functions
 
 #: Commits that may be under way while the next micro-batch is computed.
 _IN_FLIGHT = 3
@@ -139,7 +140,9 @@ class Runner:
     def _open_flow(self) -> None:
         self._flow = Flow(self.pipeline.root)
         #: Whether what an operator gave cannot be computed again, so that its state is needed with every commit.
-        self._unrepeatable = any(not getattr(one, "repeatable", True) for one in self._flow.operators)
+        self._unrepeatable = any(not getattr(one, "repeatable", True) for one in self._flow.operators) or any(
+            not one.deterministic for one in user_functions(self.pipeline.root)
+        )
         self._inputs = self._make_inputs(self._flow)
         preparers = [Preparer(scan) for scan in self._flow.scans]
         self._feeds = [self._feed(i, preparers[i.scan]) for i in self._inputs]
