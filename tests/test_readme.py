@@ -6,11 +6,14 @@ import contextlib
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+import qanat
 from qanat.sql import compile_script
+from tests.conformance.sql.cases import all_cases
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,6 +43,17 @@ def test_the_sql_compiles_into_one_pipeline() -> None:
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
 def test_links_lead_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
+
+
+def test_there_are_as_many_cases_against_flink_as_it_says() -> None:
+    (said,) = re.findall(r"More than (\d+) cases", README)
+    assert len(all_cases()) > int(said)
+
+
+def test_the_cases_of_a_new_project_pass_as_shown(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src" / "qanat" / "cli" / "skeleton", tmp_path / "farm")
+    names = [result.name for result in qanat.run_cases(tmp_path / "farm") if result.passed]
+    assert names == re.findall(r"^      ok     (.*)$", README, re.MULTILINE)
 
 
 def test_quoted_rates_are_those_of_the_committed_measurement() -> None:
