@@ -67,7 +67,7 @@ def show_nexmark(console: Console, report: dict[str, Any]) -> None:
         caption="" if mean is None else f"geometric mean: {mean:g} x",
         caption_justify="left",
     )
-    for heading in ("query", "qanat events/s", "flink events/s", "qanat is", "qanat memory", "flink memory", "output"):
+    for heading in ("query", "qanat events/s", "flink events/s", "qanat is", "qanat MB", "flink MB", "output"):
         left = heading in ("query", "output")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "output")
     for name in dict.fromkeys(each["query"] for each in report["results"]):
@@ -75,7 +75,7 @@ def show_nexmark(console: Console, report: dict[str, Any]) -> None:
         qanat, flink = found.get("qanat", {}), found.get("flink", {})
         times = flink.get("qanat_is_times_faster")
         rates = [f"{each['events_per_second']:,}" if "seconds" in each else "-" for each in (qanat, flink)]
-        memory = [f"{each['peak_mb']:,.0f} MB" if "seconds" in each else "-" for each in (qanat, flink)]
+        memory = [f"{each['peak_mb']:,.0f}" if "seconds" in each else "-" for each in (qanat, flink)]
         named = f"{name} {next(iter(found.values()))['title']}"
         table.add_row(named, *rates, "" if times is None else f"{times:g} x", *memory, _verdict(qanat, flink))
     console.print(table)
