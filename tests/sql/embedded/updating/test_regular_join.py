@@ -41,7 +41,9 @@ def right(k: str | None, w: int | None, kind: int = I, at: int = 0) -> Event:
     return Event(1, (k, w), kind, at=at)
 
 
-# --- as seen on Flink 2.3 (order of a key's partners: order of arrival) ---------------------------------------------
+# --- the changes that Flink 2.3 gives --------------------------------------------------------------------------------
+# Seen there with the left side first: kinds and rows. Not taken from it: partners come in order of arrival here (there
+# in no certain order), and -U rows that are not each followed by their +U are -D and +I.
 
 OLD = [left("a", 1), left("a", 2), left(None, 3), left("b", 4), left("a", 1)]
 PADDED = ["+I a 1 NULL NULL", "+I a 2 NULL NULL", "+I NULL 3 NULL NULL", "+I b 4 NULL NULL", "+I a 1 NULL NULL"]
