@@ -162,3 +162,20 @@ def test_a_time_in_the_year_9999_and_a_missing_one() -> None:
     rows, late = every_cut(sql, p=far)
     assert [r["n"] for r in rows] == [1, 1]
     assert len(late) == 1
+
+
+def test_law_11_the_average_of_whole_numbers_wraps_and_is_cut_towards_zero() -> None:
+    sql = """
+    CREATE TABLE t (k STRING, v BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts);
+    SELECT k, AVG(v) AS a, AVG(DISTINCT v) AS d
+    FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' DAY)) GROUP BY k, window_start, window_end"""
+    values = {"large": [2**63 - 1, 1], "below": [-7, -4, 0, -1], "mixed": [-5, 2]}
+    rows = [(key, value) for key, found in values.items() for value in found]
+    times = pl.Series([datetime(2026, 1, 1)] * len(rows)).dt.cast_time_unit("ms")
+    frame = pl.DataFrame({"k": [key for key, _ in rows], "v": [value for _, value in rows], "ts": times})
+    # as Flink 2.3 answers: the sum of `large` wraps to -2^63
+    wanted = {"large": -(2**62), "below": -3, "mixed": -1}
+    for cut in (1, 100):
+        found, _ = drive(sql, {"t": frame}, cut)
+        assert {row["k"]: row["a"] for row in found} == wanted
+        assert {row["k"]: row["d"] for row in found} == wanted

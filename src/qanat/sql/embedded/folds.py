@@ -164,7 +164,7 @@ def inputs_of(call: AggregateCall, argument: pl.Series | None, keep: pl.Series |
 def _average(total: Array, count: Ints, kind: Type) -> Array:
     divisor = np.maximum(count, 1)
     if kind.kind in _WHOLE:  # Flink: the average of whole numbers is whole, cut towards zero
-        return np.asarray(np.sign(total) * (np.abs(total) // divisor))
+        return np.asarray(total // divisor + ((total < 0) & (total % divisor != 0)))
     return np.asarray(total / divisor)
 
 

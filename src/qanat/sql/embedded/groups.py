@@ -112,7 +112,8 @@ def _expression(call: AggregateCall, names: list[str]) -> pl.Expr:
         case "SUM":
             return pl.when(value.count() > 0).then(value.sum())
         case "AVG" if call.type.kind in (Kind.TINYINT, Kind.SMALLINT, Kind.INT, Kind.BIGINT):
-            return value.sum().sign() * (value.sum().abs() // value.count())
+            total, count = value.sum(), value.count().cast(pl.Int64)
+            return total // count + ((total < 0) & (total % count != 0)).cast(pl.Int64)
         case "AVG" if call.type.kind is Kind.DECIMAL:
             return pl.when(value.count() > 0).then(value.sum().cast(polars_type(call.type)) / value.count())
         case "AVG":

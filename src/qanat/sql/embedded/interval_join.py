@@ -249,7 +249,11 @@ class IntervalJoinOperator:
         self._keys.restore(state["keys"])
         self._origin = state["origin"]
         self._arrived = list(state["arrived"])
-        sides = [[Run(**run) for run in side] for side in state["runs"]]
+        # inner joins of older snapshots did not note who was matched
+        sides = [
+            [Run(**{"matched": np.zeros(len(run["code"]), dtype=np.bool_), **run}) for run in side]
+            for side in state["runs"]
+        ]
         self._runs = (sides[0], sides[1])
 
     def held(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -79,6 +79,15 @@ class Operator(Protocol):
 
     def largest(self, count: int) -> list[tuple[str, int]]:
         """The keys that hold most, with their bytes (about), largest first: for the error that says so."""
+        ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """Operators that hold something outside the process, such as a connection."""
+
+    def close(self) -> None:
+        """Let go of it; safe to call again."""
         ...
 
 

@@ -27,7 +27,7 @@ from qanat.sql.embedded.connectors.streams import offset_of
 from qanat.sql.embedded.feeds import Feed, Preparer, Source
 from qanat.sql.embedded.flow import Batch, State
 from qanat.sql.embedded.merge import Merged, Merger
-from qanat.sql.embedded.operators import Flow
+from qanat.sql.embedded.operators import Closable, Flow
 from qanat.sql.embedded.outputs import StreamOutput, dead_rows, late_rows
 from qanat.sql.embedded.state import pack, unpack
 from qanat.sql.embedded.state_limit import check_state
@@ -427,8 +427,11 @@ class Runner:
         self.recover()
 
     def close(self) -> None:
-        """Let go of threads; what is not committed is forgotten (and done again at the next start)."""
+        """Let go of threads and connections; what is not committed is forgotten (and done again at the next start)."""
         self._writer.shutdown(wait=True)
+        for operator in self._flow.operators:
+            if isinstance(operator, Closable):
+                operator.close()
 
 
 def snapshot_of(flow: Flow, parts: Sequence[Part], watermarks: Sequence[int], feeds: object) -> dict[str, object]:
