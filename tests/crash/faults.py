@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from qanat.log import layout, writer
+from qanat.sql.embedded import engine
 from qanat.sql.embedded import runner as runners
 from qanat.sql.embedded.connectors.filesystem_sink import FileSink
 from qanat.sql.embedded.runner import Runner
@@ -78,7 +81,24 @@ class AtCall:
         sys.setprofile(count)
 
 
-Fault = AtPoint | AtCall
+@dataclass(frozen=True, slots=True)
+class FullAt:
+    """The log may not grow beyond `pages` pages; SQLite then says what it says on a full disk."""
+
+    pages: int
+
+    def install(self) -> None:
+        """Arm it in this process."""
+        connect = layout.connect_writer
+
+        def limited(path: Path, settings: layout.Settings) -> sqlite3.Connection:
+            connection = connect(path, settings)
+            connection.execute(f"PRAGMA max_page_count = {self.pages}")
+            return connection
+
+        layout.connect_writer = limited
+        # the engine would wait for room; here it fails
+        engine._Worker._pause = lambda _self, error: not error  # type: ignore[method-assign]
 
 
 def die() -> None:

@@ -7,13 +7,11 @@ killed, started again and compared with one that nobody disturbed.
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,8 +23,6 @@ from qanat.sql.plan import Program
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _ROWS, _CHUNK = 1_200, 12
-#: A child that takes longer hangs.
-_PATIENCE_S = 90
 
 TABLES = """
 CREATE TABLE readings (k STRING, n BIGINT, v DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '3' SECOND);
@@ -189,38 +185,6 @@ def run(folder: Path, program: Program) -> None:
         Engine(program, log, options).run()
     finally:
         log.close()
-
-
-class Installable(Protocol):
-    """A fault that is armed in the process that is to have it."""
-
-    def install(self) -> None:
-        """Arm it."""
-
-
-def attempt(folder: Path, program: Program, fault: Installable | None) -> str:
-    """`run` in a child that has the fault: "killed", "finished", or the error that ended it, as text.
-
-    Only children run engines: a process with threads of polars' must not fork.
-    """
-    child = os.fork()
-    if child == 0:
-        signal.alarm(_PATIENCE_S)
-        code = 1
-        try:
-            if fault is not None:
-                fault.install()
-            run(folder, program)
-            code = 0
-        except BaseException as error:  # noqa: BLE001 - told to the parent
-            (folder / "error").write_text(f"{type(error).__name__}: {error}")
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL, f"no end after {_PATIENCE_S} s with {fault}"
-        return "killed"
-    return "finished" if os.WEXITSTATUS(status) == 0 else (folder / "error").read_text()
 
 
 def outputs(folder: Path, program: Program) -> dict[str, Any]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qanat.errors import LogCorruptError
 from qanat.log import open_log
 from qanat.sql.plan import Program
-from tests.crash.faults import POINTS, AtCall, AtPoint, Fault
-from tests.crash.scenario import SCENARIOS, attempt, compiled, outputs, prepare
+from tests.crash.children import Fault, attempt
+from tests.crash.faults import POINTS, AtCall, AtPoint, FullAt
+from tests.crash.scenario import SCENARIOS, compiled, outputs, prepare
 
 #: How often each test kills; with three scenarios more than 300 deaths in all.
 HITS = (1, 4, 11)
@@ -96,31 +95,9 @@ def test_a_full_disk_loses_nothing(bench: Bench) -> None:
     folder, program = bench.fresh()
     for more in range(1, 4):
         pages = (folder / "log.db").stat().st_size // _PAGE + more
-        assert attempt(folder, program, _Full(pages)).startswith("LogFullError")
+        assert attempt(folder, program, FullAt(pages)).startswith("LogFullError")
     assert attempt(folder, program, None) == "finished"
     bench.check(folder, program, [])
-
-
-class _Full:
-    """The file may not grow beyond so many pages; SQLite then says what it says on a full disk."""
-
-    def __init__(self, pages: int) -> None:
-        self._pages = pages
-
-    def install(self) -> None:
-        """Arm it in this process."""
-        from qanat.log import layout
-        from qanat.sql.embedded import engine
-
-        connect = layout.connect_writer
-
-        def limited(path: Path, settings: Any) -> sqlite3.Connection:
-            connection = connect(path, settings)
-            connection.execute(f"PRAGMA max_page_count = {self._pages}")
-            return connection
-
-        layout.connect_writer = limited
-        engine._Worker._pause = lambda _self, _error: False  # type: ignore[method-assign]  # do not wait for room
 
 
 @pytest.mark.parametrize("seed", range(12))
