@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from qanat.sql.bounds import kept_by, length
-from qanat.sql.changelog import changes_of
+from qanat.sql.changelog import changes_of, sink_takes
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal
 from qanat.sql.plan import (
     AggregateCall,
@@ -96,6 +96,7 @@ def describe_table(table: Table) -> dict[str, Any]:
         if watermark is None
         else {"column": watermark.column, "delay_ms": watermark.delay_ms, "idle_timeout_ms": watermark.idle_timeout_ms},
         "options": dict(table.options),
+        "takes": "inserts and changes" if sink_takes(table) else "inserts only",
     }
 
 
@@ -217,6 +218,7 @@ def _table_lines(table: dict[str, Any]) -> list[str]:
         lines.append(f"  {name} {column['type']}{' *time*' if column['time_attribute'] else ''}{computed}")
     if table["key"]:
         lines.append(f"  key: {', '.join(table['key'])}")
+    lines.append(f"  takes: {table['takes']}")
     if table["watermark"]:
         idle = table["watermark"]["idle_timeout_ms"]
         delay = length(table["watermark"]["delay_ms"])
