@@ -24,7 +24,7 @@ demo: $(RUNTIME) ## a simulated fleet through the whole path, live (HOUSEHOLDS=5
 	@$(BIN)/qanat demo --households $(HOUSEHOLDS) --seconds $(SECONDS) $(if $(REAL),--real "$(REAL)")
 
 test: $(DEV) ## every test (TESTS="tests/log -k commit" for some, WORKERS=0 for one process)
-	@$(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
 
 lint: $(DEV) ## ruff, mypy --strict and the order of the rooms
 	@$(BIN)/ruff check .

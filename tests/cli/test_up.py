@@ -189,7 +189,7 @@ def test_status_counts_rows_and_lag(up: Up, qanat: Run, farm: Path) -> None:
     found = json.loads(qanat("status", "--json", cwd=farm).stdout)
     rows = {stream["name"]: stream["rows"] for stream in found["streams"]}
     assert rows == {"readings": 2, "climate": 1, "dead_letters": 0, "late": 0}
-    assert found["pipelines"] == [{"name": "climate", "lag": 0}]
+    assert found["pipelines"] == [{"name": "climate", "lag": 0, "error": None}]
     assert "has read everything" in qanat("status", cwd=farm).stdout
 
 
