@@ -191,3 +191,45 @@ def test_a_stream_without_times() -> None:
     assert rows(batch) == [{"id": "a"}]
     assert isinstance(batch.appends[0].rows, pa.RecordBatch)
     assert np.array_equal([one.rows.num_rows for one in batch.appends], [1])
+
+
+def from_topic(*payloads: bytes, t: str, topic: str = "s/1") -> Offer:
+    return Offer("s", payloads, "mqtt", topic, "c", NOW, lambda _: None, fill=(("t", t),))
+
+
+def test_what_the_topic_says_stands_in_every_row_whatever_the_payload_says() -> None:
+    batch = take(from_topic(b'{"id": "a", "t": 1}', b'{"id": "b"}', t="1700000000"), from_topic(b"{}", t="1700000001"))
+    assert rows(batch) == [
+        {"id": "a", "t": 1_700_000_000},
+        {"id": "b", "t": 1_700_000_000},
+        {"id": None, "t": 1_700_000_001},
+    ]
+    assert [verdict.rows for verdict in batch.verdicts] == [2, 1]
+
+
+def test_a_topic_that_does_not_fit_its_column_buries_the_payloads_of_its_offer_alone() -> None:
+    batch = take(from_topic(b'{"id": "a"}', t="soon", topic="s/soon"), from_topic(b'{"id": "b"}', t="1700000000"))
+    assert rows(batch) == [{"id": "b", "t": 1_700_000_000}]
+    bad, good = batch.verdicts
+    assert [(dead.index, dead.kind) for dead in bad.dead] == [(0, DeadKind.CAPTURE)]
+    assert bad.dead[0].reason == "s/soon: column t: expected BIGINT, found 'soon'"
+    assert good == Verdict(1, rows=1)
+
+
+def test_an_offer_brings_its_own_decoder() -> None:
+    def numbers(payloads: Sequence[bytes], columns: Sequence[Column]) -> Decoded:
+        return decode_payloads([b'{"id": "%b"}' % payload for payload in payloads], columns)
+
+    mine = Offer("s", [b"7"], "mqtt", "s/1", "c", NOW, lambda _: None, decode=numbers, fill=(("t", "5"),))
+    assert rows(take(offer(b'{"id": "a", "t": 4}'), mine)) == [{"id": "a", "t": 4}, {"id": "7", "t": 5}]
+
+
+def test_state_is_made_of_the_verdict_and_kept_with_the_rows() -> None:
+    def told(verdict: Verdict) -> dict[str, bytes | None]:
+        return {"answer": b"%d of 2" % verdict.accepted}
+
+    mine = Offer("s", [b'{"id": "a"}', b"no"], "http", "/streams/s", "c", NOW, lambda _: None, state=told)
+    only_state = Offer("", [], "mqtt", "", "c", NOW, lambda _: None, state=lambda _: {"gone": None})
+    batch = take(mine, only_state)
+    assert batch.state == {"answer": b"1 of 2", "gone": None}
+    assert batch.verdicts[1] == Verdict()

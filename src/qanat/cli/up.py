@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from qanat.cli.project import Folder
     from qanat.cli.station import Announce, Station
     from qanat.gateway import GatewayConfig
+    from qanat.gateway.config import Listener, TlsFiles
+    from qanat.model.project import Grpc, Mqtts, Tls
     from qanat.model.project import User as DeclaredUser
     from qanat.secure.users import User
     from qanat.sql.plan import Program
@@ -78,12 +80,10 @@ async def _serve(folder: Folder, program: Program, config: GatewayConfig, announ
 
 
 def _introduce(station: Station, program: Program, config: GatewayConfig, announce: Announce) -> None:
-    for protocol, bound, port in (
-        ("mqtt", config.mqtt_host, station.gateway.mqtt_port),
-        ("http", config.http_host, station.gateway.http_port),
-    ):
-        if port is not None:
-            announce("listening", {"protocol": protocol, "host": bound, "port": port})
+    for listener in config.listeners:
+        if listener.protocol in station.gateway.ports:
+            port = station.gateway.ports[listener.protocol]
+            announce("listening", {"protocol": listener.protocol, "host": listener.host, "port": port})
     for pipeline in program.pipelines:
         announce("pipeline", {"name": pipeline.name})
     announce("ready", {"inputs": list(station.inputs)})
@@ -132,19 +132,37 @@ def _say(event: str, what: Mapping[str, object]) -> None:
 def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, http_port: int | None) -> GatewayConfig:
     """qanat.yaml, and over it the options of the command."""
     from qanat.gateway import GatewayConfig, IngestLimits
-    from qanat.gateway.config import check_config
+    from qanat.gateway.config import Listener, check_config
 
-    mqtt, http = folder.project.listeners.mqtt, folder.project.listeners.http
+    wanted = folder.project.listeners
     config = GatewayConfig(
-        mqtt_host=host or mqtt.host,
-        mqtt_port=mqtt.port if mqtt_port is None else mqtt_port,
-        http_host=host or http.host,
-        http_port=http.port if http_port is None else http_port,
+        mqtt_host=host or wanted.mqtt.host,
+        mqtt_port=wanted.mqtt.port if mqtt_port is None else mqtt_port,
+        http_host=host or wanted.http.host,
+        http_port=wanted.http.port if http_port is None else http_port,
+        http_tls=_tls(folder, wanted.http.tls),
+        mqtts=_listener(folder, "mqtts", wanted.mqtts, host) if wanted.mqtts.tls else Listener("mqtts"),
+        grpc=_listener(folder, "grpc", wanted.grpc, host),
         users=tuple(_user(user) for user in folder.project.users),
         ingest=IngestLimits(max_future_skew_ms=int(folder.project.max_future_skew)),
     )
     check_config(config)
     return config
+
+
+def _listener(folder: Folder, protocol: str, declared: Mqtts | Grpc, host: str | None) -> Listener:
+    from qanat.gateway.config import Listener
+
+    return Listener(protocol, host or declared.host, declared.port, _tls(folder, declared.tls))
+
+
+def _tls(folder: Folder, declared: Tls | None) -> TlsFiles | None:
+    from qanat.gateway.config import TlsFiles
+
+    if declared is None:
+        return None
+    client_ca = None if declared.client_ca is None else folder.path / declared.client_ca
+    return TlsFiles(folder.path / declared.cert, folder.path / declared.key, client_ca, declared.demand_client)
 
 
 def _user(declared: DeclaredUser) -> User:
@@ -153,4 +171,4 @@ def _user(declared: DeclaredUser) -> User:
 
     # The password itself stands in the file or the environment, and its hash only in this process: dear would be vain.
     encoded = declared.password_hash or hash_password(declared.password or "", Cost.DEVICE)
-    return User(declared.name, encoded, declared.publish)
+    return User(declared.name, encoded, declared.publish, declared.subscribe)

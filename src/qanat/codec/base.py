@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from qanat.model.streams import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +28,7 @@ class Decoded:
     rows: pa.RecordBatch
     index: npt.NDArray[np.int64]
     bad: tuple[BadRow, ...] = ()
+
+
+#: (payloads, columns) -> rows and what did not fit. A payload may hold several rows; it is taken whole or not at all.
+Decode = Callable[[Sequence[bytes], Sequence[Column]], Decoded]

@@ -10,7 +10,7 @@ kept here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qanat.codec.base import BadRow, Decoded
+from qanat.codec.base import BadRow, Decode, Decoded
+from qanat.codec.csv import CsvOptions
+from qanat.codec.csv_fields import parse_columns
 from qanat.errors import ConfigError
 from qanat.gateway.offers import Dead, DeadKind, Offer, Verdict
 from qanat.log.base import Append
@@ -27,17 +29,20 @@ from qanat.model.arrow import schema_of
 from qanat.model.streams import DEAD_LETTERS, ArrivalColumn, Column, Stream, dead_letter_stream
 
 Times = npt.NDArray[np.int64]
-#: (payloads, columns) -> rows and what did not fit.
-Decode = Callable[[Sequence[bytes], Sequence[Column]], Decoded]
 
 _DEAD_COLUMNS = dead_letter_stream().columns
 _DEAD_SCHEMA = schema_of((column.name, column.type) for column in _DEAD_COLUMNS)
 _FARTHEST = (2**63 - 1) // 1000
+#: How texts of topics are read: as the fields of a CSV file.
+_TEXTS = CsvOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Inlet:
-    """A stream as its input is decoded: the columns, with NULL allowed where the arrival time is filled in."""
+    """A stream as its input is decoded: the columns, with NULL allowed where the arrival time is filled in.
+
+    `decode` is for offers that bring no decoder of their own.
+    """
 
     stream: Stream
     columns: tuple[Column, ...]
@@ -46,12 +51,17 @@ class Inlet:
 
 @dataclass(slots=True)
 class Batch:
-    """`verdicts` in the order of the offers; `accepted` and `dead` count rows for the metrics."""
+    """`verdicts` in the order of the offers; `accepted` and `dead` count rows for the metrics.
+
+    `rows` has the rows of each offer; `state` what the offers want to be kept with them.
+    """
 
     appends: list[Append] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
     accepted: Counter[str] = field(default_factory=Counter)
     dead: Counter[tuple[str, str]] = field(default_factory=Counter)
+    state: dict[str, bytes | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,17 +98,21 @@ def open_inlet(stream: Stream, decode: Decode) -> Inlet:
 
 def admit(offers: Sequence[Offer], inlets: Mapping[str, Inlet], max_future_skew_ms: int) -> Batch:
     """Everything that one flush puts into the log."""
-    batch, letters = Batch(), _Letters()
-    by_stream: dict[str, list[int]] = {}
+    batch, letters = Batch(rows=[0] * len(offers)), _Letters()
+    alike: dict[tuple[str, Decode | None, tuple[str, ...]], list[int]] = {}
     for number, offer in enumerate(offers):
+        if not offer.payloads:
+            continue
         if offer.known:
-            by_stream.setdefault(offer.stream, []).append(number)
+            names = tuple(name for name, _ in offer.fill) if offer.fill else ()
+            alike.setdefault((offer.stream, offer.decode, names), []).append(number)
         else:
             reason = f"no stream {offer.stream!r}; declare it with CREATE TABLE, or correct the topic"
             for index in range(len(offer.payloads)):
                 letters.add(number, offer, Dead(index, DeadKind.UNKNOWN_STREAM, reason))
-    for name, numbers in by_stream.items():
-        _admit_stream(inlets[name], offers, numbers, max_future_skew_ms, batch, letters)
+    for (name, decode, filled), numbers in alike.items():
+        inlet = _inlet_for(inlets[name], decode, filled)
+        _admit_stream(inlet, offers, numbers, max_future_skew_ms, batch, letters)
     _close(batch, letters, offers)
     return batch
 
@@ -106,7 +120,7 @@ def admit(offers: Sequence[Offer], inlets: Mapping[str, Inlet], max_future_skew_
 def _admit_stream(
     inlet: Inlet, offers: Sequence[Offer], numbers: Sequence[int], skew: int, batch: Batch, letters: _Letters
 ) -> None:
-    """One stream's payloads of all offers, decoded at once."""
+    """One stream's payloads of all offers of one form, decoded at once."""
     mine = [offers[number] for number in numbers]
     payloads = list(mine[0].payloads) if len(mine) == 1 else [data for offer in mine for data in offer.payloads]
     counts = np.array([len(offer.payloads) for offer in mine], dtype=np.int64)
@@ -121,6 +135,14 @@ def _admit_stream(
     for bad in decoded.bad:
         bury(bad.index, DeadKind.DECODE, bad.reason)
     rows, index, times = decoded.rows, decoded.index, None
+    if mine[0].fill:
+        rows, misfits = _fill(inlet.stream, rows, mine, owner[index])
+        for which, reason in misfits.items():
+            for place in np.flatnonzero(owner == which).tolist():
+                bury(place, DeadKind.CAPTURE, reason)
+        if misfits:
+            good = ~np.isin(owner[index], list(misfits))
+            rows, index = rows.filter(pa.array(good)), index[good]
     arrivals = np.array([offer.arrived for offer in mine], dtype=np.int64)[owner]
     if inlet.stream.arrival is not None and rows.num_rows:
         here = arrivals[index]
@@ -132,8 +154,33 @@ def _admit_stream(
             rows, index, times = rows.filter(pa.array(~early)), index[~early], times[~early]
     if rows.num_rows:
         batch.accepted[inlet.stream.name] += rows.num_rows
+        for which, count in enumerate(np.bincount(owner[index], minlength=len(mine)).tolist()):
+            batch.rows[numbers[which]] += count
         clients = [offer.client for offer in mine]
         batch.appends.extend(_spread(inlet.stream, rows, times, int(arrivals.min()), clients, owner[index]))
+
+
+def _inlet_for(inlet: Inlet, decode: Decode | None, filled: tuple[str, ...]) -> Inlet:
+    """The inlet for offers that bring a decoder of their own, or columns that are not in the payload."""
+    if decode is None and not filled:
+        return inlet
+    columns = tuple(column for column in inlet.columns if column.name not in filled)
+    return replace(inlet, decode=decode or inlet.decode, columns=columns)
+
+
+def _fill(
+    stream: Stream, rows: pa.RecordBatch, offers: Sequence[Offer], owner: Times
+) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """The rows with the columns that their offers fill, in the stream's order; and why an offer's texts do not fit."""
+    columns = {column.name: column for column in stream.columns}
+    filled = [columns[name] for name, _ in offers[0].fill]
+    texts, misfits = parse_columns([[text for _, text in offer.fill] for offer in offers], filled, _TEXTS)
+    made = dict(zip(rows.schema.names, rows.columns, strict=True))
+    for column, values in zip(filled, texts.columns, strict=True):
+        made[column.name] = values.take(pa.array(owner))
+    schema = schema_of((column.name, column.type) for column in stream.columns)
+    reasons = {which: f"{offers[which].origin}: {reason}" for which, reason in misfits.items()}
+    return pa.RecordBatch.from_arrays([made[name] for name in columns], schema=schema), reasons
 
 
 def _decode_all(inlet: Inlet, payloads: Sequence[bytes]) -> Decoded:
@@ -219,7 +266,10 @@ def _append(stream: Stream, partition: int, rows: pa.RecordBatch, times: Times |
 def _close(batch: Batch, letters: _Letters, offers: Sequence[Offer]) -> None:
     for number, offer in enumerate(offers):
         dead = tuple(sorted(letters.by_offer.get(number, ()), key=lambda one: one.index))
-        batch.verdicts.append(Verdict(len(offer.payloads) - len(dead), dead))
+        verdict = Verdict(len(offer.payloads) - len({one.index for one in dead}), dead, rows=batch.rows[number])
+        batch.verdicts.append(verdict)
+        if offer.state is not None:
+            batch.state.update(offer.state(verdict))
         for one in dead:
             batch.dead[offer.stream if offer.known else "", one.kind.value] += 1
     if letters.rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from qanat.errors import ConfigError
 from qanat.gateway.mqtt.machine import Limits
@@ -31,8 +32,28 @@ class IngestLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. `client_ca`: certificates of clients that it signed count; `demand_client`: no others come in."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+    demand_client: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where one protocol listens. A port of None is no listener, 0 takes a free one; with `tls`, behind TLS."""
+
+    protocol: str
+    host: str = "127.0.0.1"
+    port: int | None = None
+    tls: TlsFiles | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """A port of None is no listener, 0 takes a free one.
+    """What listens, who may come in, and how much.
 
     `users`: none on a loopback address means that everybody may publish; any other address demands users. `accepts`:
     the streams that take input from outside; None = all but `dead_letters` and `late`. `stop_timeout_ms`: how long
@@ -43,6 +64,9 @@ class GatewayConfig:
     mqtt_port: int | None = 1883
     http_host: str = "127.0.0.1"
     http_port: int | None = 8080
+    http_tls: TlsFiles | None = None
+    mqtts: Listener = Listener("mqtts")
+    grpc: Listener = Listener("grpc")
     users: tuple[User, ...] = ()
     accepts: frozenset[str] | None = None
     mqtt: Limits = field(default_factory=Limits)
@@ -51,14 +75,20 @@ class GatewayConfig:
     max_connections: int = 20_000
     stop_timeout_ms: int = 10_000
 
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """All of them, with those that have no port."""
+        mqtt = Listener("mqtt", self.mqtt_host, self.mqtt_port)
+        http = Listener("http", self.http_host, self.http_port, self.http_tls)
+        return (mqtt, self.mqtts, http, self.grpc)
+
 
 def check_config(config: GatewayConfig) -> None:
     """Raises `ConfigError` for open listeners that others could reach, and for limits that cannot work."""
-    listeners = ((config.mqtt_host, config.mqtt_port, "mqtt"), (config.http_host, config.http_port, "http"))
-    for host, port, protocol in listeners:
-        if port is not None and not config.users and not is_loopback(host):
+    for listener in config.listeners:
+        if listener.port is not None and not config.users and not is_loopback(listener.host):
             raise ConfigError(
-                f"the {protocol} listener on {host} would be open to everybody who can reach it",
+                f"the {listener.protocol} listener on {listener.host} would be open to everybody who can reach it",
                 hint="declare users, or listen on 127.0.0.1",
             )
     if config.mqtt.max_packet_bytes < _SMALLEST_PACKET_LIMIT:

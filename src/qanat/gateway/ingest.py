@@ -88,7 +88,7 @@ class Ingest:
     def put(self, offer: Offer) -> None:
         """Take an offer; `offer.done` hears the verdict. Producers stop reading while `is_full`."""
         self._waiting.append(offer)
-        self._messages += len(offer.payloads)
+        self._messages += offer.count
         self._bytes += offer.size
         self._idle.clear()
         self._wake.set()
@@ -118,7 +118,7 @@ class Ingest:
         count = total = 0
         for offer in self._waiting:
             count += 1
-            total += len(offer.payloads)
+            total += offer.count
             if total >= self._limits.flush_messages:
                 break
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -130,7 +130,7 @@ class Ingest:
         self._count_received(offers)
         try:
             batch = await self._admit(offers)
-            future = await self._submit(Transaction(appends=batch.appends))
+            future = await self._submit(Transaction(appends=batch.appends, state=batch.state))
             submitted = asyncio.get_running_loop().time()
         except QanatError as error:
             self._fail(offers, error)
@@ -187,7 +187,7 @@ class Ingest:
         self._release(offers)
 
     def _release(self, offers: Sequence[Offer]) -> None:
-        self._messages -= sum(len(offer.payloads) for offer in offers)
+        self._messages -= sum(offer.count for offer in offers)
         self._bytes -= sum(offer.size for offer in offers)
         self._metrics.gateway_pending(self._messages)
         limits = self._limits

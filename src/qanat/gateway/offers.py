@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qanat.codec.base import Decode
 from qanat.errors import QanatError
 
 
@@ -15,6 +16,7 @@ class DeadKind(enum.Enum):
     DECODE = "decode"
     FUTURE = "future"
     UNKNOWN_STREAM = "unknown_stream"
+    CAPTURE = "capture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +30,26 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of an offer. With `error` nothing is durable; without, `accepted` rows and all of `dead` are."""
+    """What became of an offer. With `error` nothing is durable; without, what was accepted and all of `dead` are.
+
+    `accepted` counts payloads, `rows` the rows that came out of them.
+    """
 
     accepted: int = 0
     dead: tuple[Dead, ...] = ()
     error: QanatError | None = None
+    rows: int = 0
 
 
 @dataclass(slots=True)
 class Offer:
-    """Payloads of one producer for one stream, in order; one payload is one row.
+    """Payloads of one producer for one stream, in order; one payload is one row, or a few that belong together.
 
     `known`: False sends all of them to the dead letters. `source`: mqtt, http, ...; `origin`: topic or path; `client`:
     MQTT client id, user or peer. `arrived` in ms. `done` is called once, in the event loop, after the verdict is
-    durable.
+    durable. `decode`: how the payloads are read; None is JSON. `fill`: (column, text) that every row of the offer gets,
+    whatever the payload says. `state`: what the log keeps in the same transaction, by key (None deletes), made from the
+    verdict before it is durable; quick, may run in another thread. An offer without payloads stores only its state.
     """
 
     stream: str
@@ -52,7 +60,12 @@ class Offer:
     arrived: int
     done: Callable[[Verdict], None]
     known: bool = True
+    decode: Decode | None = None
+    fill: tuple[tuple[str, str], ...] = ()
+    state: Callable[[Verdict], Mapping[str, bytes | None]] | None = None
     size: int = field(init=False)
+    count: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.size = sum(map(len, self.payloads))
+        self.count = len(self.payloads) or 1

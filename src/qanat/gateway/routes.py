@@ -1,14 +1,32 @@
-"""Which stream a topic or path feeds, and whether that stream takes input. Pure; who may feed it is `secure.users`."""
+"""Which stream a topic or path feeds, in which form, and whether that stream takes input.
+
+Pure; who may feed it is `secure.users`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from qanat.errors import ConfigError
+from qanat.gateway.offers import Offer, Verdict
 from qanat.model.streams import DEAD_LETTERS, LATE, Stream
 
 _MAX_CACHED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Where payloads come from: `source` is the protocol, `origin` the topic or path, `client` who.
+
+    `attributes`: what the protocol says about the messages beside their payload, by name: `user`, `content_type`,
+    `property.NAME`.
+    """
+
+    source: str
+    origin: str
+    client: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +39,27 @@ class Route:
     name: str
     stream: Stream | None
     refusal: str | None = None
+
+    def offer(
+        self,
+        payloads: Sequence[bytes],
+        sender: Sender,
+        arrived: int,
+        done: Callable[[Verdict], None],
+        state: Callable[[Verdict], Mapping[str, bytes | None]] | None = None,
+    ) -> Offer:
+        """These payloads for the stream of this route, as the route says that they are to be read."""
+        return Offer(
+            self.name,
+            payloads,
+            sender.source,
+            sender.origin,
+            sender.client,
+            arrived,
+            done,
+            known=self.stream is not None,
+            state=state,
+        )
 
 
 class Routes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import FastAPI
 
@@ -13,7 +13,7 @@ from qanat.codec.json import decode_payloads
 from qanat.errors import ConfigError
 from qanat.gateway.admit import open_inlet
 from qanat.gateway.auth import Authenticator
-from qanat.gateway.config import GatewayConfig, check_config
+from qanat.gateway.config import GatewayConfig, Listener, check_config
 from qanat.gateway.http.app import Checks, HttpContext, create_app
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
@@ -56,29 +56,30 @@ class Gateway:
         context = HttpContext(self._ingest, routes, self._auth, metrics, self._health, clock, config.max_body_bytes)
         self.app: FastAPI = create_app(context)
         self._http: HttpServer | None = None
-        self.mqtt_port: int | None = None
-        self.http_port: int | None = None
+        self.ports: dict[str, int] = {}
+
+    @property
+    def mqtt_port(self) -> int | None:
+        """Where MQTT listens, once started."""
+        return self.ports.get("mqtt")
+
+    @property
+    def http_port(self) -> int | None:
+        """Where HTTP listens, once started."""
+        return self.ports.get("http")
 
     async def start(self) -> None:
-        """Bind and listen; `mqtt_port` and `http_port` then say where. Nothing stays bound where one port is taken."""
+        """Bind and listen; `ports` then says where, by protocol. Nothing stays bound where one port is taken."""
         config = self._config
-        sockets: list[socket.socket] = []
-        try:
-            mqtt = _bind(config.mqtt_host, config.mqtt_port, "mqtt", sockets)
-            http = _bind(config.http_host, config.http_port, "http", sockets)
-        except ConfigError:
-            for sock in sockets:
-                sock.close()
-            raise
+        bound = _bind_all(config.listeners)
+        self.ports = {name: sock.getsockname()[1] for name, sock in bound.items()}
         self._log.create(dead_letter_stream())
         self._ingest.start()
-        if mqtt is not None:
-            self.mqtt_port = mqtt.getsockname()[1]
-            await self._mqtt.start(mqtt)
-        if http is not None:
-            self.http_port = http.getsockname()[1]
+        if "mqtt" in bound:
+            await self._mqtt.start(bound["mqtt"])
+        if "http" in bound:
             self._http = HttpServer(self.app, config.stop_timeout_ms / 1000)
-            await self._http.start(http)
+            await self._http.start(bound["http"])
 
     async def stop(self) -> None:
         """Take nothing more, let what is in flight become durable, acknowledge it, close."""
@@ -94,17 +95,31 @@ class Gateway:
         return {"gateway": full, **self._checks()}
 
 
-def _bind(host: str, port: int | None, protocol: str, bound: list[socket.socket]) -> socket.socket | None:
-    if port is None:
-        return None
+def _bind_all(listeners: Sequence[Listener]) -> dict[str, socket.socket]:
+    """A listening socket for each that has a port, by protocol; none where one of them cannot be had."""
+    bound: dict[str, socket.socket] = {}
+    try:
+        for one in listeners:
+            if one.port is not None:
+                bound[one.protocol] = _bind(one.host, one.port, one.protocol)
+    except ConfigError:
+        for sock in bound.values():
+            sock.close()
+        raise
+    return bound
+
+
+def _bind(host: str, port: int, protocol: str) -> socket.socket:
+    sock: socket.socket | None = None
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, number)
-        bound.append(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(4096)
     except OSError as error:
+        if sock is not None:
+            sock.close()
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
                 f"port {port} on {host} is taken by another program",

@@ -51,6 +51,18 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One mapping of the file."""
 
 
+class Tls(_Section, frozen=True):
+    """Certificate chain and key, PEM files relative to the project. `client_ca`: whose clients' certificates count.
+
+    `demand_client`: who brings no certificate is not let in.
+    """
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+    demand_client: bool = False
+
+
 class Mqtt(_Section, frozen=True):
     """Where MQTT listens. Port 0 takes a free one; null switches the protocol off."""
 
@@ -58,28 +70,51 @@ class Mqtt(_Section, frozen=True):
     port: Port | None = 1883
 
 
+class Mqtts(_Section, frozen=True):
+    """Where MQTT listens behind TLS. Without `tls` there is no such listener."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = 8883
+    tls: Tls | None = None
+
+
 class Http(_Section, frozen=True):
-    """Where HTTP listens. Port 0 takes a free one; null switches the protocol off."""
+    """Where HTTP and WebSocket listen, with `tls` as HTTPS. Port 0 takes a free one; null switches them off."""
 
     host: str = "127.0.0.1"
     port: Port | None = 8080
+    tls: Tls | None = None
+
+
+class Grpc(_Section, frozen=True):
+    """Where gRPC listens. Port 0 takes a free one; null, the default, is no listener."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = None
+    tls: Tls | None = None
 
 
 class Listeners(_Section, frozen=True):
     """The listeners of the gateway."""
 
     mqtt: Mqtt = Mqtt()
+    mqtts: Mqtts = Mqtts()
     http: Http = Http()
+    grpc: Grpc = Grpc()
 
 
 class User(_Section, frozen=True):
-    """Who may send: exactly one of the password fields, and patterns (`*`, `?`, `[...]`) of the streams to feed."""
+    """Who may send: exactly one of the password fields, and patterns (`*`, `?`, `[...]`) of the streams to feed.
+
+    `subscribe`: patterns of the topics to read, `STREAM` or `STREAM/KEY`.
+    """
 
     name: str
     password: str | None = None
     password_hash: str | None = None
     password_env: str | None = None
     publish: tuple[str, ...] = ("*",)
+    subscribe: tuple[str, ...] = ()
 
 
 class Retention(_Section, frozen=True):

@@ -17,16 +17,23 @@ class User:
     """`password_hash` is argon2's own text form (`passwords.hash_password`).
 
     `publish`: patterns of stream names with `*`, `?` and `[...]`; the default allows every stream that takes input.
+    `subscribe`: patterns of topics (`STREAM`, `STREAM/KEY`); the default allows none.
     """
 
     name: str
     password_hash: str
     publish: tuple[str, ...] = ("*",)
+    subscribe: tuple[str, ...] = ()
 
 
 def may_publish(user: User | None, stream: str) -> bool:
     """Whether the user may feed the stream. None is anyone, on a listener that demands no credentials."""
     return user is None or any(fnmatchcase(stream, pattern) for pattern in user.publish)
+
+
+def may_subscribe(user: User | None, topic: str) -> bool:
+    """Whether the user may read what comes out under the topic (`STREAM`, or `STREAM/KEY` for the rows of one key)."""
+    return user is None or any(fnmatchcase(topic, pattern) for pattern in user.subscribe)
 
 
 def index_users(users: Iterable[User]) -> Mapping[str, User]:

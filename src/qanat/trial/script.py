@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qanat.codec.base import Decoded
+from qanat.codec.base import Decode, Decoded
 from qanat.codec.json import decode_payloads, encode_lines
 from qanat.codec.texts import Misfit
 from qanat.codec.values import converter
 from qanat.errors import ConfigError
-from qanat.gateway.admit import Decode, admit, open_inlet
+from qanat.gateway.admit import admit, open_inlet
 from qanat.gateway.offers import Offer
 from qanat.log.base import Append
 from qanat.model.arrow import schema_of

@@ -23,8 +23,8 @@ from qanat.gateway.auth import Authenticator
 from qanat.gateway.http.bodies import split_body
 from qanat.gateway.http.problems import RefusedError, problem, problem_of
 from qanat.gateway.ingest import Ingest
-from qanat.gateway.offers import Offer, Verdict
-from qanat.gateway.routes import Route, Routes
+from qanat.gateway.offers import Verdict
+from qanat.gateway.routes import Route, Routes, Sender
 from qanat.observe.metrics import CONTENT_TYPE, Metrics
 from qanat.secure.users import User, may_publish
 
@@ -80,7 +80,8 @@ def create_app(context: HttpContext) -> FastAPI:
 
 async def _post_rows(context: HttpContext, name: str, request: Request) -> Response:
     user = await _authenticate(context.auth, request)
-    _check_route(context.routes.find(name), user, context.routes.inputs)
+    route = context.routes.find(name)
+    _check_route(route, user, context.routes.inputs)
     context.ingest.check_room()
     body = await _read_body(request, context.max_body_bytes)
     rows = split_body(body, request.headers.get("content-type", ""))
@@ -92,7 +93,8 @@ async def _post_rows(context: HttpContext, name: str, request: Request) -> Respo
             done.set_result(verdict)
 
     client = user.name if user is not None else peer
-    context.ingest.put(Offer(name, rows, _PROTOCOL, request.url.path, client, context.clock(), settle))
+    sender = Sender(_PROTOCOL, request.url.path, client)
+    context.ingest.put(route.offer(rows, sender, context.clock(), settle))
     return _answer(await done)
 
 

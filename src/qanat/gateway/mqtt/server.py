@@ -20,8 +20,8 @@ from qanat.gateway.ingest import Ingest
 from qanat.gateway.mqtt.framing import Published
 from qanat.gateway.mqtt.machine import Connection, ConnectRequest, Event, Limits
 from qanat.gateway.mqtt.packets import Connect, Reason
-from qanat.gateway.offers import Offer, Verdict
-from qanat.gateway.routes import Routes
+from qanat.gateway.offers import Verdict
+from qanat.gateway.routes import Routes, Sender
 from qanat.observe.metrics import Metrics
 from qanat.secure.users import User, may_publish
 
@@ -271,18 +271,8 @@ class Link(asyncio.Protocol):
             if route.stream is not None:
                 self._allowed.add(route.name)
         done = self._on_stored if run.qos else self._on_unacknowledged
-        self._context.ingest.put(
-            Offer(
-                route.name,
-                run.payloads,
-                _PROTOCOL,
-                run.topic,
-                self._client,
-                self._context.clock(),
-                partial(done, run),
-                known=route.stream is not None,
-            )
-        )
+        sender = Sender(_PROTOCOL, run.topic, self._client)
+        self._context.ingest.put(route.offer(run.payloads, sender, self._context.clock(), partial(done, run)))
 
     def _refuse(self, run: Published, text: str) -> None:
         """Say no where MQTT can: PUBACK in version 5; otherwise by closing."""
