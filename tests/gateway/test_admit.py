@@ -86,7 +86,7 @@ def test_a_clock_that_runs_ahead_is_a_dead_letter(kind: Type, per_second: int) -
     (row,) = rows(batch, "dead_letters")
     assert row["data"] == bad
     assert "max_future_skew" in row["reason"]
-    assert batch.verdicts == [Verdict(1, (Dead(1, DeadKind.FUTURE, row["reason"]),))]
+    assert batch.verdicts == [Verdict(1, (Dead(1, DeadKind.FUTURE, row["reason"]),), rows=1)]
 
 
 def test_the_guard_is_measured_from_each_rows_own_arrival() -> None:
@@ -100,7 +100,7 @@ def test_times_beyond_all_bounds_do_not_wrap_around(time: int) -> None:
     batch = take(offer(b'{"t": %d}' % time))
     assert batch.verdicts[0].dead[0].kind is DeadKind.FUTURE
     batch = take(offer(b'{"t": %d}' % -time))
-    assert batch.verdicts == [Verdict(1)]
+    assert batch.verdicts == [Verdict(1, rows=1)]
     assert (batch.appends[0].min_time or 0) < 0
 
 
@@ -212,7 +212,7 @@ def test_a_topic_that_does_not_fit_its_column_buries_the_payloads_of_its_offer_a
     assert rows(batch) == [{"id": "b", "t": 1_700_000_000}]
     bad, good = batch.verdicts
     assert [(dead.index, dead.kind) for dead in bad.dead] == [(0, DeadKind.CAPTURE)]
-    assert bad.dead[0].reason == "s/soon: column t: expected BIGINT, found 'soon'"
+    assert bad.dead[0].reason == 's/soon: column t: expected BIGINT, found "soon"'
     assert good == Verdict(1, rows=1)
 
 
