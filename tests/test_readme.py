@@ -68,3 +68,17 @@ def test_quoted_rates_are_those_of_the_committed_measurement() -> None:
     for engine, tumble, hop in rows:
         for query, quoted in (("tumble", tumble), ("hop", hop)):
             assert int(quoted.replace(",", "")) == pytest.approx(measured[engine, query], rel=0.01)
+
+
+def test_quoted_rates_of_nexmark_are_those_of_the_committed_measurement() -> None:
+    """`python -m bench nexmark` writes the file that the README quotes."""
+    report = json.loads((ROOT / "bench/results/nexmark.json").read_text())["nexmark"]
+    measured = {(each["query"], each["engine"]): each for each in report["results"]}
+    rows = re.findall(r"^\| (q\d+) [^|]*\| ([\d,]+) \| ([\d,]+) \| ([\d.]+) times", README, re.MULTILINE)
+    assert {query for query, *_ in rows} == {query for query, _ in measured}
+    for query, qanat_rate, flink_rate, times in rows:
+        assert measured[query, "qanat"]["right"]
+        assert int(qanat_rate.replace(",", "")) == measured[query, "qanat"]["events_per_second"]
+        assert int(flink_rate.replace(",", "")) == measured[query, "flink"]["events_per_second"]
+        assert float(times) == pytest.approx(measured[query, "flink"]["qanat_is_times_faster"], abs=0.06)
+    assert f"geometric mean {report['geometric_mean']:.1f} times" in README
