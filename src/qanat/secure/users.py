@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from qanat.errors import ConfigError
+from qanat.secure.topics import covers, matches
 
 #: The user of listeners that demand no credentials.
 ANYONE = "anyone"
@@ -14,26 +15,77 @@ ANYONE = "anyone"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`password_hash` is argon2's own text form (`passwords.hash_password`).
+    """Who came in: a person or program of qanat.yaml, or a device of the registry.
 
-    `publish`: patterns of stream names with `*`, `?` and `[...]`; the default allows every stream that takes input.
-    `subscribe`: patterns of topics (`STREAM`, `STREAM/KEY`); the default allows none.
+    `password_hash` is argon2's own text form (`passwords.hash_password`). `publish`: patterns of stream names with `*`,
+    `?` and `[...]`; the default allows every stream that takes input. `subscribe`: patterns of topics (`STREAM`,
+    `STREAM/KEY`); the default allows none. `admin`: may manage devices. `device`: the rights of a device instead of
+    those patterns. `proof`: what he came in with, for `gateway.auth.Authenticator.still`; "" for his only password.
     """
 
     name: str
     password_hash: str
     publish: tuple[str, ...] = ("*",)
     subscribe: tuple[str, ...] = ()
+    admin: bool = False
+    device: DeviceRights | None = None
+    proof: str = field(default="", compare=False, repr=False)
 
 
-def may_publish(user: User | None, stream: str) -> bool:
-    """Whether the user may feed the stream. None is anyone, on a listener that demands no credentials."""
-    return user is None or any(fnmatchcase(stream, pattern) for pattern in user.publish)
+@dataclass(frozen=True, slots=True)
+class DeviceRights:
+    """MQTT topic filters (`+`, `#`) that a device may publish to and subscribe to, its id already put in."""
+
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+def may_publish(user: User | None, stream: str, topic: str = "") -> bool:
+    """Whether the user may feed the stream by this topic. None is anyone, on a listener that demands no credentials.
+
+    People have rights to streams, devices to topics; without `topic` a device needs the right to the topic STREAM. An
+    answer holds for that very topic: whoever remembers it keeps it by topic.
+    """
+    if user is None:
+        return True
+    if user.device is not None:
+        return any(matches(granted, topic or stream) for granted in user.device.publish)
+    return any(fnmatchcase(stream, pattern) for pattern in user.publish)
 
 
 def may_subscribe(user: User | None, topic: str) -> bool:
-    """Whether the user may read what comes out under the topic (`STREAM`, or `STREAM/KEY` for the rows of one key)."""
-    return user is None or any(fnmatchcase(topic, pattern) for pattern in user.subscribe)
+    """Whether the user may read all that comes out under the topic (`STREAM`, or `STREAM/KEY` for the rows of one key).
+
+    `topic` may be a filter with `+` and `#`: then he needs the right to everything that it can match.
+    """
+    if user is None:
+        return True
+    if user.device is not None:
+        return any(covers(granted, topic) for granted in user.device.subscribe)
+    return all(any(_allows(pattern, one) for pattern in user.subscribe) for one in _parts(topic))
+
+
+def may_manage(user: User | None) -> bool:
+    """Whether the user may add, change and remove devices. None is anyone on this machine."""
+    return user is None or user.admin
+
+
+def _parts(topic: str) -> tuple[str, ...]:
+    """`A/#` is what lies below A, and A itself; each may be allowed by a pattern of its own."""
+    return (topic, topic[:-2]) if topic.endswith("/#") else (topic,)
+
+
+def _allows(pattern: str, topic: str) -> bool:
+    """Whether a pattern of a person matches everything that a filter can match.
+
+    For + and # stands once a text that is longer than all that `?` and `[...]` could swallow, and once nothing.
+    """
+    if "+" not in topic and "#" not in topic:
+        return fnmatchcase(topic, pattern)
+    if "[" in pattern:
+        return False
+    long = "\uffff" * (len(pattern) + 1)
+    return all(fnmatchcase(topic.replace("+", some).replace("#", some), pattern) for some in (long, ""))
 
 
 def index_users(users: Iterable[User]) -> Mapping[str, User]:
