@@ -11,11 +11,16 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import UnionType
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
 from qanat.errors import ConfigError
+from qanat.model.sections import Duration as Duration
+from qanat.model.sections import Section as _Section
+from qanat.model.sections import Size as Size
+from qanat.model.sources import Source
 from qanat.model.streams import Stream
 
 #: Where in the file: keys and list positions from the top, e.g. ("listeners", "mqtt", "port").
@@ -37,18 +42,6 @@ _SIZE = {
 
 #: A TCP port; 0 takes a free one.
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-
-
-class Duration(int):
-    """A span of time in milliseconds."""
-
-
-class Size(int):
-    """A number of bytes."""
-
-
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One mapping of the file."""
 
 
 class Tls(_Section, frozen=True):
@@ -144,10 +137,11 @@ class Project(_Section, frozen=True):
     users: tuple[User, ...] = ()
     max_future_skew: Duration = Duration(5 * 60_000)
     retention: Retention = Retention()
-    parameters: dict[str, str | int | float | bool] = {}
+    parameters: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
     engine: Engine = Engine()
     state_limit: Size | None = None
-    pipelines: dict[str, PipelineSettings] = {}
+    pipelines: dict[str, PipelineSettings] = msgspec.field(default_factory=dict)
+    sources: dict[str, Source] = msgspec.field(default_factory=dict)
 
     def retained(self, stream: Stream) -> Stream:
         """The stream, with the project's retention where it has none of its own."""
@@ -197,6 +191,8 @@ def validate(raw: object, source: str, line_of: Callable[[Path], int | None]) ->
         raise fail(path, f"{_dotted(path)}: {message}" if path else message) from error
     for number, user in enumerate(project.users):
         _check_user(user, ("users", number), fail)
+    for name, declared in project.sources.items():
+        _check_source(name, declared, ("sources", name), fail)
     return project
 
 
@@ -231,14 +227,17 @@ def _check_keys(kind: type[_Section], raw: object, path: Path, fail: _Fail) -> N
 
 
 def _check_inside(kind: Any, value: object, path: Path, fail: _Fail) -> None:
-    if isinstance(kind, type) and issubclass(kind, _Section):
+    if isinstance(kind, UnionType) and value is not None:
+        for one in get_args(kind):
+            _check_inside(one, value, path, fail)
+    elif isinstance(kind, type) and issubclass(kind, _Section):
         _check_keys(kind, value, path, fail)
     elif get_origin(kind) is tuple and issubclass(get_args(kind)[0], _Section) and isinstance(value, list):
         for number, item in enumerate(value):
             _check_keys(get_args(kind)[0], item, (*path, number), fail)
-    elif kind == dict[str, PipelineSettings] and isinstance(value, Mapping):
+    elif get_origin(kind) is dict and isinstance(value, Mapping):
         for name, item in value.items():
-            _check_keys(PipelineSettings, item, (*path, name), fail)
+            _check_inside(get_args(kind)[1], item, (*path, name), fail)
 
 
 def _check_user(user: User, path: Path, fail: _Fail) -> None:
@@ -246,6 +245,12 @@ def _check_user(user: User, path: Path, fail: _Fail) -> None:
     if len(given) != 1:
         found = " and ".join(given) or "none of them"
         raise fail(path, f"user {user.name!r} needs one of password_hash, password_env and password; found {found}")
+
+
+def _check_source(name: str, source: Source, path: Path, fail: _Fail) -> None:
+    if len(source.ways) != 1:
+        found = " and ".join(source.ways) or "none of them"
+        raise fail(path, f"source {name!r} needs one of topic, mqtt and folder; found {found}")
 
 
 def _place(message: str) -> tuple[str, Path]:
