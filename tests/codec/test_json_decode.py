@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from qanat.codec.base import Decoded
-from qanat.codec.json import _lines, decode_lines, decode_payloads
+from qanat.codec.base import Decoded, split_lines
+from qanat.codec.json import decode_lines, decode_payloads
 from qanat.codec.json_bulk import bulk_schema, read_rows
 from qanat.codec.json_flat import read_flat
 from qanat.codec.json_rows import decode_documents
@@ -224,7 +224,7 @@ def test_both_paths_agree_on_every_example(text: str, kind: Type) -> None:
 
 def assert_paths_agree(payloads: list[bytes], columns: list[Column]) -> None:
     """Where a quick path takes a block, it is what the exact path makes of it."""
-    rows, numbers = _lines(b"\n".join(payloads))
+    rows, numbers = split_lines(b"\n".join(payloads))
     schema = bulk_schema(columns)
     if schema is None or not len(rows):
         return
@@ -241,7 +241,7 @@ def test_the_bulk_path_takes_what_is_plain() -> None:
     texts = [next(text for text, known, _ in GOOD if known == kind and "Infinity" not in text) for kind in kinds]
     payload = "{" + ", ".join(f'"c{place}": {text}' for place, text in enumerate(texts)) + "}"
     columns = [Column(f"c{place}", kind) for place, kind in enumerate(kinds)]
-    rows, _ = _lines(b"\n".join([payload.encode()] * 10 + [b"{}"]))
+    rows, _ = split_lines(b"\n".join([payload.encode()] * 10 + [b"{}"]))
     schema = bulk_schema(columns)
     assert schema is not None
     taken = read_rows(rows, columns, schema)

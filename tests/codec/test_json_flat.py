@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from qanat.codec.json import _lines, decode_lines, decode_payloads
-from qanat.codec.json_bulk import Rows
+from qanat.codec.base import Rows, split_lines
+from qanat.codec.json import decode_lines, decode_payloads
 from qanat.codec.json_flat import read_flat
 from qanat.codec.json_rows import decode_documents
 from qanat.model.streams import Column
@@ -24,7 +24,7 @@ PLAIN = [(LINE % (number, number, number)).encode() for number in range(400)]
 def is_taken(lines: list[bytes], columns: list[Column], end: bytes = b"\n") -> bool:
     """Whether the flat path takes the lines. Either way all must come out as the exact path has it."""
     data = end.join(lines)
-    rows, numbers = _lines(data)
+    rows, numbers = split_lines(data)
     exact = decode_documents(rows.documents(), numbers.tolist(), columns, arrays=False)
     decoded = decode_lines(data, columns)
     assert repr(decoded.rows.to_pylist()) == repr(exact.rows.to_pylist())
@@ -112,7 +112,7 @@ def test_a_row_that_differs(line: str, place: int) -> None:
 @pytest.mark.parametrize("place", [2047, 2048, 4096, 8999])
 def test_a_row_that_differs_far_down(text: str, place: int) -> None:
     lines = [b'{"i": 1, "s": "a"}'] * 9000
-    assert read_flat(_lines(b"\n".join(lines))[0], COLUMNS[:2]) is not None
+    assert read_flat(split_lines(b"\n".join(lines))[0], COLUMNS[:2]) is not None
     lines[place] = f'{{"i": 1, "s": {text}}}'.encode()
     assert not is_taken(lines, COLUMNS[:2])
 
@@ -194,7 +194,7 @@ def test_what_is_no_plain_double(text: str) -> None:
 
 
 def test_beyond_double_in_a_field_that_nobody_asked_for() -> None:
-    rows, _ = _lines(b"\n".join([b'{"v": 5, "w": 1}'] * 400 + [b'{"v": ' + b"9" * 400 + b', "w": 1}'] * 2))
+    rows, _ = split_lines(b"\n".join([b'{"v": 5, "w": 1}'] * 400 + [b'{"v": ' + b"9" * 400 + b', "w": 1}'] * 2))
     assert read_flat(rows, [Column("w", BIGINT)]) is None
 
 
@@ -341,7 +341,7 @@ def test_whatever_is_taken_is_right(data: st.DataObject, kinds: list[Type]) -> N
 
 
 def test_what_is_taken_keeps_nothing_of_its_input() -> None:
-    rows, _ = _lines(b"\n".join(PLAIN))
+    rows, _ = split_lines(b"\n".join(PLAIN))
     flat = read_flat(rows, COLUMNS)
     assert flat is not None
     assert flat.get_total_buffer_size() < len(rows.data)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qanat.codec.json import _lines, decode_lines
-from qanat.codec.json_bulk import Rows
+from qanat.codec.base import Rows, split_lines
+from qanat.codec.json import decode_lines
 from qanat.codec.json_rows import decode_documents
 from qanat.codec.json_shapes import read_shapes
 from qanat.model.streams import Column
@@ -29,7 +29,7 @@ MIXED = [A, B, B, C, D, B, A, C] * 50
 def is_taken(lines: list[bytes], columns: list[Column], end: bytes = b"\n") -> bool:
     """Whether the shape path takes the lines. Either way all must come out as the exact path has it."""
     data = end.join(lines)
-    rows, numbers = _lines(data)
+    rows, numbers = split_lines(data)
     exact = decode_documents(rows.documents(), numbers.tolist(), columns, arrays=False)
     decoded = decode_lines(data, columns)
     assert repr(decoded.rows.to_pylist()) == repr(exact.rows.to_pylist())
@@ -124,7 +124,7 @@ def test_more_shapes_than_are_worth_it() -> None:
 
 def test_types_it_does_not_know() -> None:
     for kind in (FLOAT, Type(Kind.ARRAY, element=INT), Type(Kind.ROW, fields=(("a", INT.with_nullable(False)),))):
-        assert read_shapes(_lines(b'{"a":1}')[0], [Column("v", kind)]) is None
+        assert read_shapes(split_lines(b'{"a":1}')[0], [Column("v", kind)]) is None
 
 
 def test_null_where_it_may_not_be() -> None:

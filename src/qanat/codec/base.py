@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -32,3 +34,83 @@ class Decoded:
 
 #: (payloads, columns) -> rows and what did not fit. A payload may hold several rows; it is taken whole or not at all.
 Decode = Callable[[Sequence[bytes], Sequence[Column]], Decoded]
+
+
+class Block(Sequence[bytes]):
+    """Payloads that lie together and become Python objects only when somebody asks for one. A slice is a block, too."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes of all payloads, about."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows(Block):
+    """Payloads as spans of `data`; between two of them stand only white space bytes."""
+
+    data: bytes
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Rows: ...
+
+    def __getitem__(self, place: int | slice) -> bytes | Rows:
+        if isinstance(place, slice):
+            return Rows(self.data, self.starts[place], self.ends[place])
+        return self.data[int(self.starts[place]) : int(self.ends[place])]
+
+    @property
+    def size(self) -> int:
+        """Bytes, with what stands between the payloads."""
+        return int(self.ends[-1] - self.starts[0]) if len(self.starts) else 0
+
+    def part(self, first: int, last: int) -> Rows:
+        """Rows `first` up to before `last`."""
+        return Rows(self.data, self.starts[first:last], self.ends[first:last])
+
+    def documents(self) -> list[bytes]:
+        """Each row's bytes."""
+        data = self.data
+        return [data[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
+
+
+def split_lines(data: bytes) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """The lines that are not blank, without their line ends, and their numbers from 0."""
+    if not data:
+        nothing = np.empty(0, dtype=np.int64)
+        return Rows(data, nothing, nothing), nothing
+    whole = np.frombuffer(data, dtype=np.uint8)
+    breaks = np.flatnonzero(whole == 10)
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), breaks + 1])
+    ends = np.concatenate([breaks, np.array([len(data)], dtype=np.int64)])
+    ends = ends - ((ends > starts) & (whole[ends - 1] == 13))
+    filled = ends > starts
+    for place in np.flatnonzero(filled & (whole[np.minimum(starts, len(data) - 1)] <= 32)).tolist():
+        filled[place] = bool(data[starts[place] : ends[place]].strip())
+    numbers = np.flatnonzero(filled)
+    return Rows(data, starts[numbers], ends[numbers]), numbers
+
+
+def join_payloads(parts: Sequence[Sequence[bytes]]) -> Sequence[bytes]:
+    """The payloads of all parts, one after the other: one block where all are `Rows`, without looking at them."""
+    if len(parts) == 1:
+        return parts[0]
+    blocks = [part for part in parts if isinstance(part, Rows)]
+    if len(blocks) < len(parts):
+        return [payload for part in parts for payload in part]
+    shifts = np.cumsum([0, *(len(block.data) + 1 for block in blocks[:-1])])
+    return Rows(
+        b"\n".join(block.data for block in blocks),
+        np.concatenate([block.starts + shift for block, shift in zip(blocks, shifts.tolist(), strict=True)]),
+        np.concatenate([block.ends + shift for block, shift in zip(blocks, shifts.tolist(), strict=True)]),
+    )

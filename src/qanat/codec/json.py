@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qanat.codec.base import Decoded
-from qanat.codec.json_bulk import Rows, bulk_schema, read_rows
+from qanat.codec.base import Decoded, Rows, split_lines
+from qanat.codec.json_bulk import bulk_schema, read_rows
 from qanat.codec.json_encode import encode_lines
 from qanat.codec.json_flat import read_flat
 from qanat.codec.json_rows import decode_documents
@@ -33,7 +33,7 @@ Places = npt.NDArray[np.int64]
 
 def decode_lines(data: bytes, columns: Sequence[Column]) -> Decoded:
     """One JSON object a line; `index` is the line, from 0. Blank lines are passed over."""
-    rows, numbers = _lines(data)
+    rows, numbers = split_lines(data)
     return _decode(rows, numbers, columns, arrays=False)
 
 
@@ -43,29 +43,14 @@ def decode_payloads(payloads: Sequence[bytes], columns: Sequence[Column]) -> Dec
     A payload is taken whole or not at all: one bad element refuses its array.
     """
     count = len(payloads)
+    if isinstance(payloads, Rows):
+        return _decode(payloads, np.arange(count, dtype=np.int64), columns, arrays=True)
     if count < _MANY:
         return decode_documents(payloads, range(count), columns, arrays=True)
     data = b"\n".join(payloads)
     ends = np.cumsum(np.fromiter(map(len, payloads), np.int64, count) + 1) - 1
     starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1] + 1])
     return _decode(Rows(data, starts, ends), np.arange(count, dtype=np.int64), columns, arrays=True)
-
-
-def _lines(data: bytes) -> tuple[Rows, Places]:
-    """The lines that are not blank, and their numbers."""
-    if not data:
-        nothing = np.empty(0, dtype=np.int64)
-        return Rows(data, nothing, nothing), nothing
-    whole = np.frombuffer(data, dtype=np.uint8)
-    breaks = np.flatnonzero(whole == 10)
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), breaks + 1])
-    ends = np.concatenate([breaks, np.array([len(data)], dtype=np.int64)])
-    ends = ends - ((ends > starts) & (whole[ends - 1] == 13))
-    filled = ends > starts
-    for place in np.flatnonzero(filled & (whole[np.minimum(starts, len(data) - 1)] <= 32)).tolist():
-        filled[place] = bool(data[starts[place] : ends[place]].strip())
-    numbers = np.flatnonzero(filled)
-    return Rows(data, starts[numbers], ends[numbers]), numbers
 
 
 def _decode(rows: Rows, places: Places, columns: Sequence[Column], arrays: bool) -> Decoded:

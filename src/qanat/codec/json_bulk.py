@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from qanat.codec.base import Rows
 from qanat.codec.texts import TEXT_KINDS, column_of
 from qanat.model.arrow import schema_of, to_arrow
 from qanat.model.streams import Column
@@ -35,27 +34,6 @@ _NUMBERS = {
     Kind.DOUBLE: pa.float64(),
     Kind.STRING: pa.string(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows as spans of `data`; between two of them stand only white space bytes."""
-
-    data: bytes
-    starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def part(self, first: int, last: int) -> Rows:
-        """Rows `first` up to before `last`."""
-        return Rows(self.data, self.starts[first:last], self.ends[first:last])
-
-    def documents(self) -> list[bytes]:
-        """Each row's bytes."""
-        data = self.data
-        return [data[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
 
 
 def bulk_schema(columns: Sequence[Column]) -> pa.Schema | None:

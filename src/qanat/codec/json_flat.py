@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from qanat.codec.json_bulk import Rows, is_utf8
+from qanat.codec.base import Rows
+from qanat.codec.json_bulk import is_utf8
 from qanat.codec.json_cells import COMMA, LARGEST, QUOTE, SCALARS, Cells, Places, are_lines, bare, stands
 from qanat.model.arrow import schema_of
 from qanat.model.streams import Column

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qanat.codec.base import BadRow, Decode, Decoded
+from qanat.codec.base import BadRow, Decode, Decoded, join_payloads
 from qanat.codec.csv import CsvOptions
 from qanat.codec.csv_fields import parse_columns
 from qanat.errors import ConfigError
@@ -122,7 +122,7 @@ def _admit_stream(
 ) -> None:
     """One stream's payloads of all offers of one form, decoded at once."""
     mine = [offers[number] for number in numbers]
-    payloads = list(mine[0].payloads) if len(mine) == 1 else [data for offer in mine for data in offer.payloads]
+    payloads = join_payloads([offer.payloads for offer in mine])
     counts = np.array([len(offer.payloads) for offer in mine], dtype=np.int64)
     owner = np.repeat(np.arange(len(mine)), counts)
     starts = np.cumsum(counts) - counts

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qanat.codec.base import Decode
+from qanat.codec.base import Block, Decode
 from qanat.errors import QanatError
 
 
@@ -43,7 +43,8 @@ class Verdict:
 
 @dataclass(slots=True)
 class Offer:
-    """Payloads of one producer for one stream, in order; one payload is one row, or a few that belong together.
+    """Payloads of one producer for one stream, in order; one payload is one row, or a few that belong together. A list,
+    or a block (`codec.base.Block`) that is decoded without an object per payload.
 
     `known`: False sends all of them to the dead letters. `source`: mqtt, http, ...; `origin`: topic or path; `client`:
     MQTT client id, user or peer. `arrived` in ms. `done` is called once, in the event loop, after the verdict is
@@ -67,5 +68,6 @@ class Offer:
     count: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = sum(map(len, self.payloads))
+        payloads = self.payloads
+        self.size = payloads.size if isinstance(payloads, Block) else sum(map(len, payloads))
         self.count = len(self.payloads) or 1
