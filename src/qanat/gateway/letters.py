@@ -117,6 +117,15 @@ def parse_id(text: str) -> int:
     return int(found[1])
 
 
+def parse_instant(text: str) -> int:
+    """`2026-11-21T10:00:00` (UTC unless it says otherwise) as ms. Raises `ConfigError`."""
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no time", hint="2026-11-21T10:00:00, in UTC unless it says otherwise") from None
+    return round((found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp() * 1000)
+
+
 def newest(log: Log, wanted: Wanted, limit: int, before: int | None = None) -> list[Letter]:
     """At most `limit` letters, the newest first; only those with an offset below `before`, where one is given."""
     found: list[Letter] = []

@@ -14,10 +14,12 @@ from qanat.errors import ConfigError
 from qanat.gateway.admit import open_inlet
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.config import GatewayConfig, Listener, check_config
-from qanat.gateway.http.app import Checks, HttpContext, create_app
+from qanat.gateway.http.app import Checks, HttpContext, _authenticate, create_app
+from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.mqtt.server import MqttContext, MqttServer
+from qanat.gateway.repair import Repair
 from qanat.gateway.routes import Routes
 from qanat.log.base import Log
 from qanat.model.streams import Stream, dead_letter_stream
@@ -46,7 +48,7 @@ class Gateway:
         check_config(config)
         self._config, self._log = config, log
         self._checks: Checks = checks if checks is not None else dict
-        routes = Routes(streams, config.accepts)
+        routes = Routes(streams, config.accepts, config.sources)
         inlets = {name: open_inlet(streams[name], decode_payloads) for name in routes.inputs}
         self._auth = Authenticator(config.users)
         self._ingest = Ingest(inlets, log, metrics, config.ingest, clock)
@@ -55,6 +57,8 @@ class Gateway:
         )
         context = HttpContext(self._ingest, routes, self._auth, metrics, self._health, clock, config.max_body_bytes)
         self.app: FastAPI = create_app(context)
+        repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
+        mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: _authenticate(self._auth, asked)))
         self._http: HttpServer | None = None
         self.ports: dict[str, int] = {}
 
