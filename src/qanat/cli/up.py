@@ -144,6 +144,7 @@ def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, htt
         mqtts=_listener(folder, "mqtts", wanted.mqtts, host) if wanted.mqtts.tls else Listener("mqtts"),
         grpc=_listener(folder, "grpc", wanted.grpc, host),
         users=tuple(_user(user) for user in folder.project.users),
+        sources=folder.project.sources,
         ingest=IngestLimits(max_future_skew_ms=int(folder.project.max_future_skew)),
     )
     check_config(config)

@@ -27,16 +27,17 @@ _AS_TEXT = frozenset({Kind.STRING, Kind.DECIMAL, *TEXT_KINDS})
 
 
 def parse_columns(
-    rows: Sequence[Sequence[str]], columns: Sequence[Column], options: CsvOptions
+    rows: Sequence[Sequence[str | None]], columns: Sequence[Column], options: CsvOptions
 ) -> tuple[pa.RecordBatch, dict[int, str]]:
-    """The batch, NULLs in place of what does not fit, and the reasons by row."""
+    """The batch, NULLs in place of what does not fit, and the reasons by row. A field of None is NULL."""
     reasons: dict[int, str] = {}
     values: list[list[Any]] = []
     for place, column in enumerate(columns):
         out: list[Any] = []
         for number, row in enumerate(rows):
             try:
-                out.append(value_of_field(row[place], column.type, options))
+                text = row[place]
+                out.append(None if text is None else value_of_field(text, column.type, options))
             except Misfit as misfit:
                 out.append(None)
                 reasons.setdefault(number, f"column {column.name}: {misfit}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from qanat.errors import ConfigError
 from qanat.gateway.mqtt.machine import Limits
+from qanat.model.sources import Source
 from qanat.secure.users import User
 
 _FIVE_MINUTES = 300_000
@@ -56,8 +58,8 @@ class GatewayConfig:
     """What listens, who may come in, and how much.
 
     `users`: none on a loopback address means that everybody may publish; any other address demands users. `accepts`:
-    the streams that take input from outside; None = all but `dead_letters` and `late`. `stop_timeout_ms`: how long
-    `stop` waits for what is in flight.
+    the streams that take input from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
+    beside the topics of their own name. `stop_timeout_ms`: how long `stop` waits for what is in flight.
     """
 
     mqtt_host: str = "127.0.0.1"
@@ -69,6 +71,7 @@ class GatewayConfig:
     grpc: Listener = Listener("grpc")
     users: tuple[User, ...] = ()
     accepts: frozenset[str] | None = None
+    sources: Mapping[str, Source] = field(default_factory=dict)
     mqtt: Limits = field(default_factory=Limits)
     ingest: IngestLimits = field(default_factory=IngestLimits)
     max_body_bytes: int = 16 << 20

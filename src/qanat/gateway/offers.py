@@ -48,9 +48,10 @@ class Offer:
 
     `known`: False sends all of them to the dead letters. `source`: mqtt, http, ...; `origin`: topic or path; `client`:
     MQTT client id, user or peer. `arrived` in ms. `done` is called once, in the event loop, after the verdict is
-    durable. `decode`: how the payloads are read; None is JSON. `fill`: (column, text) that every row of the offer gets,
-    whatever the payload says. `state`: what the log keeps in the same transaction, by key (None deletes), made from the
-    verdict before it is durable; quick, may run in another thread. An offer without payloads stores only its state.
+    durable. `decode`: how the payloads are read; None is JSON. `fill`: (column, text, or None for NULL) that every row
+    of the offer gets, whatever the payload says. `state`: what the log keeps in the same transaction, by key (None
+    deletes), made from the verdict before it is durable; quick, may run in another thread. An offer without payloads
+    stores only its state.
     """
 
     stream: str
@@ -62,7 +63,7 @@ class Offer:
     done: Callable[[Verdict], None]
     known: bool = True
     decode: Decode | None = None
-    fill: tuple[tuple[str, str], ...] = ()
+    fill: tuple[tuple[str, str | None], ...] = ()
     state: Callable[[Verdict], Mapping[str, bytes | None]] | None = None
     size: int = field(init=False)
     count: int = field(init=False)
