@@ -15,6 +15,12 @@
     ├── ChangedPipelineError   a pipeline was changed; its state belongs to what it was
     ├── StateLimitError        a pipeline holds more state than it may
     ├── AuthError              unknown user, wrong password, or not allowed
+    ├── RegistryError          the registry of devices cannot do what was asked
+    │   ├── UnknownDeviceError no such device
+    │   └── DeviceExistsError  a device of that id is already there
+    ├── ContractError          a schema or subject is not there, or may not be changed; carries the registry's code
+    │   ├── SchemaError        a schema that is not valid
+    │   └── IncompatibleError  a schema that may not follow the ones before it; carries the rules that it breaks
     └── ProtocolError          the peer broke the protocol
 
 This module imports nothing of ours.
@@ -122,6 +128,44 @@ class AuthError(QanatError):
     """Unknown user, wrong password, or not allowed."""
 
     exit_code = 7
+
+
+class RegistryError(QanatError):
+    """The registry of devices cannot do what was asked; nothing was changed."""
+
+
+class UnknownDeviceError(RegistryError):
+    """No device of that id."""
+
+    exit_code = 2
+
+
+class DeviceExistsError(RegistryError):
+    """A device of that id is already there."""
+
+    exit_code = 2
+
+
+class ContractError(QanatError):
+    """A schema or subject is not there, or may not be changed so. `code` is what the registry answers with."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, code: int = 42201, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class SchemaError(ContractError):
+    """A schema that is not valid."""
+
+
+class IncompatibleError(ContractError):
+    """A schema that may not follow the ones before it. `problems`: one line for each rule that it breaks."""
+
+    def __init__(self, message: str, problems: tuple[str, ...], *, hint: str | None = None) -> None:
+        super().__init__("\n  ".join([message, *problems]), code=409, hint=hint)
+        self.problems = problems
 
 
 class FunctionError(QanatError):

@@ -1,57 +1,113 @@
-"""The async edge of `secure.passwords`: argon2 in threads, one check at a time per secret. Decides nothing."""
+"""The async edge of `secure`: who somebody is, argon2 in threads, and word of rights that end. Decides nothing.
+
+Users stand in qanat.yaml and do not change while qanat runs; devices stand in the registry, which the command line may
+change at any time: it is looked at every 100 ms.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from qanat.clock import now_ms
+from qanat.errors import RegistryError
+from qanat.observe.metrics import Metrics
+from qanat.secure.gatekeeper import Gatekeeper
 from qanat.secure.passwords import Passwords
+from qanat.secure.registry import Registry
 from qanat.secure.users import User, index_users
 
 _THREADS = 2
+_LOOK_S = 0.1
+_WRITE_SEEN_S = 10.0
 
 
 class Authenticator:
-    """Who is behind a name and a password. Without users nobody is asked."""
+    """Who is behind a name and a password, a token or a certificate.
 
-    def __init__(self, users: Sequence[User]) -> None:
-        index = index_users(users)
-        self.demanded = bool(index)
-        self._passwords = Passwords(index)
+    Without users and devices nobody is asked, unless `demanded`; once there was a device, everybody is. The clock gives
+    ms since 1970. `seen` gives the names that came in or sent something since it was asked last, and when.
+    """
+
+    def __init__(
+        self,
+        users: Sequence[User],
+        registry: Registry | None = None,
+        metrics: Metrics | None = None,
+        clock: Callable[[], int] = now_ms,
+        demanded: bool = False,
+    ) -> None:
+        self._users = index_users(users)
+        self._passwords = Passwords(self._users)
+        self._registry, self._metrics = registry, metrics
+        self._devices = None if registry is None else Gatekeeper(registry, clock, self._count_refused)
+        self.demanded = demanded or bool(users)
+        self.fault: str | None = None
+        self.seen: Callable[[], Mapping[str, int]] = dict
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="qanat-argon2")
-        self._running: dict[bytes, asyncio.Future[User | None]] = {}
+        self._running: dict[str, tuple[int, asyncio.Future[User | None]]] = {}
         self._watchers: list[Callable[[str], None]] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._count_known()
+
+    # --- who is it? --------------------------------------------------------------------------------------------------
 
     def recall(self, name: str, password: str) -> User | None:
-        """The user, where this password was right before; quick."""
-        return self._passwords.recall(name, password)
+        """The user or device, where this password (or token) was right before; quick."""
+        user = self._passwords.recall(name, password)
+        if user is None and self._devices is not None and name not in self._users:
+            return self._devices.recall(name, password)
+        return user
 
     async def verify(self, name: str, password: str) -> User | None:
-        """The user, or None. A fleet that comes with one and the same secret costs one argon2 check, not thousands."""
+        """The user or device, or None. A fleet that comes with one secret costs one argon2 check, not thousands.
+
+        For a device the password may also be its token; `name` is its id (in MQTT the user name, or the client id
+        where there is none).
+        """
         known = self.recall(name, password)
         if known is not None:
             return known
-        digest = self._passwords.digest(name, password)
-        running = self._running.get(digest)
-        if running is None:
-            loop = asyncio.get_running_loop()
-            running = loop.run_in_executor(self._threads, self._passwords.verify, name, password)
-            self._running[digest] = running
+        digest = self._passwords.digest(name, password).hex()
+        keeper = self._passwords if self._devices is None or name in self._users else self._devices
+        if digest not in self._running:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, keeper.verify, name, password)
+            self._running[digest] = self._generation, running
             running.add_done_callback(lambda _: self._running.pop(digest, None))
-        return await asyncio.shield(running)
+        generation, running = self._running[digest]
+        try:
+            user = await asyncio.shield(running)
+        except RegistryError as error:
+            self._refuse(error)
+            return None
+        return user if generation == self._generation or user is None or self.still(user) else None
 
-    async def token(self, text: str) -> User | None:  # noqa: ARG002  no registry, no tokens
+    async def token(self, text: str) -> User | None:
         """The device that a bearer token belongs to, or None. Users of qanat.yaml have no tokens."""
-        return None
+        try:
+            return None if self._devices is None else self._devices.token(text)
+        except RegistryError as error:
+            self._refuse(error)
+            return None
 
-    def certificate(self, der: bytes) -> User | None:  # noqa: ARG002  as above
+    def certificate(self, der: bytes) -> User | None:
         """The device that a client certificate belongs to, or None; TLS has verified its chain before."""
-        return None
+        try:
+            return None if self._devices is None else self._devices.certificate(der)
+        except RegistryError as error:
+            self._refuse(error)
+            return None
 
-    def still(self, user: User) -> bool:  # noqa: ARG002  as above
+    # --- who is it no longer? ----------------------------------------------------------------------------------------
+
+    def still(self, user: User) -> bool:
         """Whether this user may still do what he could when he came in. Ask it when `watch` names him."""
-        return True
+        try:
+            return user.device is None or (self._devices is not None and self._devices.still(user))
+        except RegistryError as error:
+            self._refuse(error)
+            return False
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call `callback(name)` in the event loop when the rights of that user end or change.
@@ -60,6 +116,76 @@ class Authenticator:
         """
         self._watchers.append(callback)
 
+    def start(self) -> None:
+        """Begin to look at the registry, in the running loop."""
+        if self._devices is not None:
+            self._look()
+            self._timers["seen"] = asyncio.get_running_loop().call_later(_WRITE_SEEN_S, self._write_seen)
+
+    def refresh(self) -> None:
+        """Look at once: this process has changed the registry itself."""
+        self._tell(own=True)
+
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; write down who was last seen."""
+        for timer in self._timers.values():
+            timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        seen = self.seen()
+        if self._registry is not None:
+            if seen:
+                self._registry.see(seen)
+            self._registry.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _generation(self) -> int:
+        return 0 if self._devices is None else self._devices.generation
+
+    def _refuse(self, error: RegistryError) -> None:
+        """A registry that cannot be read lets nobody in; /healthz says so."""
+        self.fault = str(error)
+        self._count_refused("registry")
+
+    def _look(self) -> None:
+        self._tell(own=False)
+        self._timers["look"] = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _tell(self, own: bool) -> None:
+        if self._devices is None:
+            return
+        try:
+            before = self._devices.version
+            names = self._devices.news(own)
+            if before != self._devices.version:
+                self._count_known()
+            self.fault = None
+        except RegistryError as error:  # shown by /healthz, tried again
+            self.fault = str(error)
+            return
+        for name in names:
+            for callback in self._watchers:
+                callback(name)
+
+    def _write_seen(self) -> None:
+        seen = self.seen()
+        if seen and self._registry is not None:
+            done = asyncio.get_running_loop().run_in_executor(self._threads, self._registry.see, seen)
+            done.add_done_callback(self._on_seen)
+        self._timers["seen"] = asyncio.get_running_loop().call_later(_WRITE_SEEN_S, self._write_seen)
+
+    def _on_seen(self, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            self.fault = str(done.exception())
+
+    def _count_known(self) -> None:
+        if self._registry is not None:
+            known = self._registry.count()
+            self.demanded = self.demanded or known > 0
+            if self._metrics is not None:
+                self._metrics.devices_known(known)
+
+    def _count_refused(self, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.device_refused(reason)

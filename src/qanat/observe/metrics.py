@@ -11,6 +11,8 @@ made per flush or micro-batch, never per message.
 | qanat_gateway_shed_messages_total | protocol, stream | QoS 0 messages that the log could not take |
 | qanat_gateway_refused_total | protocol, reason | connects, messages and requests answered with a refusal |
 | qanat_gateway_connections | protocol | open now |
+| qanat_devices_known, qanat_devices_connected | | registered devices; names (devices, users) with an open connection |
+| qanat_devices_refused_total | reason | logins of devices: unknown, wrong, disabled, expired, registry |
 | qanat_gateway_pending_messages | | taken, not yet durable |
 | qanat_gateway_ack_seconds | protocol | from arrival to durable, per flush |
 | qanat_log_rows_total, qanat_log_bytes_total | stream | committed, in Arrow's bytes; by the gateway |
@@ -75,6 +77,18 @@ class Metrics:
     def gateway_connections(self, protocol: str, change: int) -> None:
         """A connection opened (1) or closed (-1)."""
         self._connections.labels(protocol).inc(change)
+
+    def devices_known(self, count: int) -> None:
+        """So many devices are registered."""
+        self._devices_known.set(count)
+
+    def devices_connected(self, count: int) -> None:
+        """So many devices and users have a connection."""
+        self._devices_connected.set(count)
+
+    def device_refused(self, reason: str) -> None:
+        """Somebody who said to be a device was not let in; `reason` is one of a few words."""
+        self._devices_refused.labels(reason).inc()
 
     def gateway_pending(self, messages: int) -> None:
         """How many messages are taken and not yet durable."""
@@ -152,6 +166,9 @@ class Metrics:
         self._shed = self._counter("gateway_shed_messages", "QoS 0 messages lost by the log", "protocol", "stream")
         self._refused = self._counter("gateway_refused", "Connects, messages, requests refused", "protocol", "reason")
         self._connections = self._gauge("gateway_connections", "Open connections", "protocol")
+        self._devices_known = self._gauge("devices_known", "Registered devices")
+        self._devices_connected = self._gauge("devices_connected", "Devices and users with an open connection")
+        self._devices_refused = self._counter("devices_refused", "Devices that were not let in", "reason")
         self._pending = self._gauge("gateway_pending_messages", "Messages taken and not yet durable")
         self._ack = self._histogram("gateway_ack_seconds", "From arrival to durable, per flush", "protocol")
 

@@ -27,15 +27,3 @@ def covers(granted: str, wanted: str) -> bool:
         if asked[number] == "#" or (level != "+" and level != asked[number]):
             return False
     return len(asked) == len(allowed)
-
-
-def filter_problem(text: str) -> str | None:
-    """What is wrong with a topic filter, or None."""
-    levels = text.split("/")
-    if not text or len(text.encode(errors="replace")) > 65_535 or "\0" in text:
-        return "a topic filter has 1 to 65,535 bytes and no NUL"
-    if any("#" in level for level in levels[:-1]) or (levels[-1] != "#" and "#" in levels[-1]):
-        return "# stands alone in the last level of a topic filter"
-    if any("+" in level and level != "+" for level in levels):
-        return "+ stands alone in its level of a topic filter"
-    return None

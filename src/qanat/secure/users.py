@@ -66,8 +66,8 @@ def may_subscribe(user: User | None, topic: str) -> bool:
 
 
 def may_manage(user: User | None) -> bool:
-    """Whether the user may add, change and remove devices. None is anyone on this machine."""
-    return user is None or user.admin
+    """Whether the user may add, change and remove devices. Anyone, where no credentials are demanded, may not."""
+    return user is not None and user.admin
 
 
 def _parts(topic: str) -> tuple[str, ...]:
