@@ -145,6 +145,7 @@ def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, htt
         grpc=_listener(folder, "grpc", wanted.grpc, host),
         users=tuple(_user(user) for user in folder.project.users),
         sources=folder.project.sources,
+        base=folder.path,
         ingest=IngestLimits(max_future_skew_ms=int(folder.project.max_future_skew)),
     )
     check_config(config)

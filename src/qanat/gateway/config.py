@@ -59,7 +59,8 @@ class GatewayConfig:
 
     `users`: none on a loopback address means that everybody may publish; any other address demands users. `accepts`:
     the streams that take input from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
-    beside the topics of their own name. `stop_timeout_ms`: how long `stop` waits for what is in flight.
+    beside the topics of their own name; `base`: what their paths are relative to. `stop_timeout_ms`: how long `stop`
+    waits for what is in flight.
     """
 
     mqtt_host: str = "127.0.0.1"
@@ -72,6 +73,7 @@ class GatewayConfig:
     users: tuple[User, ...] = ()
     accepts: frozenset[str] | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
+    base: Path = field(default_factory=Path)
     mqtt: Limits = field(default_factory=Limits)
     ingest: IngestLimits = field(default_factory=IngestLimits)
     max_body_bytes: int = 16 << 20

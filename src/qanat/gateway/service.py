@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from qanat.gateway.http.app import Checks, HttpContext, _authenticate, create_ap
 from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
+from qanat.gateway.intakes import Shared, checks_of, open_intakes
 from qanat.gateway.mqtt.server import MqttContext, MqttServer
 from qanat.gateway.repair import Repair
 from qanat.gateway.routes import Routes
@@ -59,6 +61,7 @@ class Gateway:
         self.app: FastAPI = create_app(context)
         repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
         mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: _authenticate(self._auth, asked)))
+        self._intakes = open_intakes(config.sources, routes, config.base, Shared(self._ingest, log, metrics, clock))
         self._http: HttpServer | None = None
         self.ports: dict[str, int] = {}
 
@@ -84,19 +87,24 @@ class Gateway:
         if "http" in bound:
             self._http = HttpServer(self.app, config.stop_timeout_ms / 1000)
             await self._http.start(bound["http"])
+        for intake in self._intakes:
+            intake.start()
 
     async def stop(self) -> None:
         """Take nothing more, let what is in flight become durable, acknowledge it, close."""
         self._mqtt.quiesce()
+        for intake in self._intakes:
+            intake.quiesce()
         if self._http is not None:
             await self._http.stop()
         await self._ingest.stop(self._config.stop_timeout_ms / 1000)
+        await asyncio.gather(*(intake.stop() for intake in self._intakes))
         await self._mqtt.stop()
         self._auth.close()
 
     def _health(self) -> Mapping[str, str | None]:
         full = "waits for the log" if self._ingest.is_full else None
-        return {"gateway": full, **self._checks()}
+        return {"gateway": full, **checks_of(self._intakes), **self._checks()}
 
 
 def _bind_all(listeners: Sequence[Listener]) -> dict[str, socket.socket]:

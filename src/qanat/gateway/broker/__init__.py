@@ -1,0 +1,1 @@
+"""Outside MQTT brokers: qanat as their client, which acknowledges after durable commit."""
