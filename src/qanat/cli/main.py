@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from qanat.cli.apply import apply
+from qanat.cli.dead import app as dead
 from qanat.cli.demo import demo
 from qanat.cli.explain import explain
 from qanat.cli.init import init
@@ -99,6 +100,7 @@ app.command("plan")(plan)
 app.command("apply")(apply)
 app.command("replay")(replay)
 app.command("test")(run_tests)
+app.add_typer(dead, name="dead")
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from qanat.cli.project import Folder
+from qanat.cli.running import forget_running, write_running
 from qanat.cli.streams import all_streams, with_retention, written_by
 from qanat.clock import now_ms
 from qanat.errors import QanatError
@@ -34,6 +35,7 @@ class Station:
 
     def __init__(self, folder: Folder, program: Program, config: GatewayConfig, announce: Announce) -> None:
         self._project, self._announce = folder.project, announce
+        self._data, self._config = folder.data, config
         program = with_retention(program, folder.project)
         folder.data.mkdir(parents=True, exist_ok=True)
         self._log = open_log(folder.log_url)
@@ -60,11 +62,13 @@ class Station:
             raise
         for stream in (dead_letter_stream(), late_stream()):
             self._log.create(self._project.retained(stream))
+        write_running(self._data, self._config, self.gateway.http_port)
         self._thread.start()
         self._tasks = [asyncio.create_task(self._upkeep()), asyncio.create_task(self._look())]
 
     async def stop(self) -> None:
         """Take nothing more and acknowledge what was taken; finish the commits at hand; close the log."""
+        forget_running(self._data)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -205,7 +205,7 @@ def read_data(fields: Mapping[str, Any]) -> bytes | None:
     try:
         return None if coded is None else base64.b64decode(coded, validate=True)
     except ValueError as error:
-        raise ConfigError(f"data_base64: {error}") from error
+        raise ConfigError(f"data_base64: {error}", hint="the bytes in base64, as they were exported") from error
 
 
 def instant(ms: int) -> str:

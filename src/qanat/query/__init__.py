@@ -9,7 +9,7 @@ for chunk in tail(log, "readings", -10, follow=True):
 
 from __future__ import annotations
 
-from qanat.query.duck import Parameters, Query
+from qanat.query.duck import Parameters, Query, evaluate
 from qanat.query.tail import Start, parse_start, tail
 
-__all__ = ["Parameters", "Query", "Start", "parse_start", "tail"]
+__all__ = ["Parameters", "Query", "Start", "evaluate", "parse_start", "tail"]

@@ -89,6 +89,21 @@ class Query:
             connection.close()
 
 
+def evaluate(expression: str, rows: pa.Table, name: str) -> list[object]:
+    """The value of an SQL expression for each of these rows, which it may also call by `name`. Raises `SqlError`."""
+    sql = f"SELECT ({expression}) FROM {name}"  # noqa: S608 - it is meant to be SQL, and reads nothing but `rows`
+    connection = duckdb.connect(":memory:")
+    try:
+        with _translated(sql, {}):
+            _prepare(connection, {})
+            connection.register(name, rows)
+            _check(connection, sql)
+            values: list[object] = _relation(connection, sql, ()).to_arrow_table().column(0).to_pylist()
+            return values
+    finally:
+        connection.close()
+
+
 def _prepare(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, StreamScan]) -> None:
     for setting in _SETTINGS:
         connection.execute(setting)

@@ -27,6 +27,8 @@ from qanat.secure.users import User, may_manage, may_publish, may_subscribe
 _PATH = "/v1/dead-letters"
 _PAGE = 100
 _LARGEST_PAGE = 10_000
+#: Bytes of a retry.
+LARGEST_BODY = 32 << 20
 
 #: Who sent a request, None where nobody is asked. Raises `AuthError`.
 Identify = Callable[[Request], Awaitable[User | None]]
@@ -79,7 +81,7 @@ def mount_dead_letters(app: FastAPI, context: DeadLetterContext) -> None:
     @app.post(f"{_PATH}/retry", summary="Try dead letters again; answered when their rows are durable")
     async def retry(request: Request) -> Response:
         user = await _reader(context, request)
-        return await _retry(context, await request.body(), user)
+        return await _retry(context, await _body(request), user)
 
 
 async def _reader(context: DeadLetterContext, request: Request) -> User | None:
@@ -89,6 +91,15 @@ async def _reader(context: DeadLetterContext, request: Request) -> User | None:
             403, "this user may not read dead_letters", hint="subscribe: [dead_letters] in qanat.yaml allows it"
         )
     return user
+
+
+async def _body(request: Request) -> bytes:
+    found = bytearray()
+    async for part in request.stream():
+        found += part
+        if len(found) > LARGEST_BODY:
+            raise RefusedError(413, f"the body has more than {LARGEST_BODY} bytes", hint="retry fewer letters at once")
+    return bytes(found)
 
 
 async def _page(log: Log, given: Mapping[str, str]) -> Response:
