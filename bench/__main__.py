@@ -1,4 +1,4 @@
-"""`python -m bench [windows|nilm|nexmark|all]`: measure, print tables, write JSON.
+"""`python -m bench [windows|nilm|nexmark|gateway|all]`: measure, print tables, write JSON.
 
 Ends with 0 when everything ran and every output of qanat was right, whether or not the wanted figures were reached
 (the table says), and with 1 otherwise.
@@ -22,12 +22,14 @@ from bench import machine, nilm, report, windows
 from bench.data import Shape
 from bench.engines import USUAL, Engine, all_engines
 from bench.flink import Settings
+from bench.gateway import measure as gateway
 from bench.nexmark import measure as nexmark
 from bench.nexmark.engines import FLINK_MEMORY, Flink, Qanat
 from bench.nexmark.events import Shape as Events
 from bench.nexmark.queries import MEASURED, Query
 from bench.work import BENCH, write_json
 
+_PARTS = ("windows", "nilm", "nexmark", "gateway", "all")
 _LATEST = BENCH / "results" / "latest.json"
 
 
@@ -71,13 +73,22 @@ def main(arguments: list[str] | None = None) -> int:
         write_json(options.json, kept)
         alone = {name: kept[name] for name in ("machine", "at", "nexmark")}
         write_json(options.json.with_name("nexmark.json"), alone)
+    if options.what in ("gateway", "all"):
+        taken = gateway.measure(options.only, options.seconds, options.runs or 3, say)
+        kept["gateway"] = gateway.as_json(taken)
+        right &= all(each.right for each in taken if each.name != "peer")
+        report.show_gateway(console, kept["gateway"])
+        wanted += kept["gateway"]["wanted"]
+        write_json(options.json, kept)
+        alone = {name: kept[name] for name in ("machine", "at", "gateway")}
+        write_json(options.json.with_name("gateway.json"), alone)
     report.show_wanted(console, wanted)
     return 0 if right else 1
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure qanat beside its peers.")
-    parser.add_argument("what", nargs="?", default="all", choices=("windows", "nilm", "nexmark", "all"))
+    parser.add_argument("what", nargs="?", default="all", choices=_PARTS)
     parser.add_argument("--rows", type=int, default=Shape().rows, help="rows of the window bench (default %(default)s)")
     parser.add_argument("--runs", type=int, help="runs of every engine (default: 5 or 3; 1 for slow ones)")
     parser.add_argument(
@@ -103,7 +114,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="none: a plain batch aggregate, Pathway's fastest; exactly_once: as a stream would need it",
     )
     parser.add_argument("--households", type=int, default=nilm.WHOLE.households)
-    parser.add_argument("--seconds", type=int, default=nilm.WHOLE.seconds, help="of event time in the nilm bench")
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        help=f"of event time in the nilm bench (default {nilm.WHOLE.seconds}); of load in the gateway's (each its own)",
+    )
+    parser.add_argument(
+        "--only", default="", help=f"of the gateway bench, with commas: {','.join(gateway.NAMES)} (default: all)"
+    )
     parser.add_argument(
         "--events", type=int, default=Events().events, help="of the nexmark bench (default %(default)s)"
     )
@@ -111,10 +129,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=_LATEST, metavar="PATH", help="default: bench/results/latest.json")
     options = parser.parse_args(arguments)
     options.shape = Shape(rows=options.rows)
-    options.fleet = nilm.Fleet(options.households, options.seconds)
+    options.fleet = nilm.Fleet(options.households, options.seconds or nilm.WHOLE.seconds)
     options.events = Events(events=options.events)
     options.engines = _chosen(options, parser)
     options.queries = _queries(options.queries, parser)
+    options.only = _scenarios(options.only, parser)
     options.nexmark_engines = _nexmark_engines(options)
     return options
 
@@ -134,6 +153,13 @@ def _queries(text: str, parser: argparse.ArgumentParser) -> list[Query]:
         if name not in known:
             parser.error(f"unknown query {name}: choose from {', '.join(known)}")
     return [known[name] for name in text.split(",") if name] or list(MEASURED)
+
+
+def _scenarios(text: str, parser: argparse.ArgumentParser) -> list[str]:
+    for name in filter(None, text.split(",")):
+        if name not in gateway.NAMES:
+            parser.error(f"unknown load {name}: choose from {', '.join(gateway.NAMES)}")
+    return [name for name in text.split(",") if name] or list(gateway.NAMES)
 
 
 def _nexmark_engines(options: argparse.Namespace) -> list[nexmark.Engine]:

@@ -90,6 +90,43 @@ def _verdict(*results: dict[str, Any]) -> str:
     return "right"
 
 
+def show_gateway(console: Console, report: dict[str, Any]) -> None:
+    """A row for each load: rate, acknowledgements, what server and sender used."""
+    caption = "cores, us/row: processor time of qanat; sender: cores that the load took"
+    table = Table(title="the gateway under load", title_justify="left", caption=caption, caption_justify="left")
+    for heading in (
+        "load",
+        "messages/s",
+        "p50 ms",
+        "p99 ms",
+        "server cores",
+        "us/message",
+        "sender cores",
+        "MB",
+        "log",
+    ):
+        table.add_column(heading, justify="left" if heading in ("load", "log") else "right", no_wrap=True)
+    for each in report["results"]:
+        found = each["medians"]
+        if not found:
+            table.add_row(
+                each["scenario"], *["-"] * 7, f"[red]did not run[/red]: {each['error'].splitlines()[-1][:80]}"
+            )
+            continue
+        way = "visible_ms" if "visible_ms_p50" in found else "ack_ms"
+        table.add_row(
+            each["scenario"],
+            f"{found['per_second']:,.0f}",
+            *(f"{found[f'{way}_{share}']:,.1f}" if f"{way}_{share}" in found else "" for share in ("p50", "p99")),
+            f"{found['server_cpu_share']:.2f}" if "server_cpu_share" in found else "",
+            f"{found['server_cpu_us_per_message']:.2f}" if "server_cpu_us_per_message" in found else "",
+            f"{found['sender_cpu_seconds'] / found['seconds']:.2f}",
+            f"{found['peak_mb']:,.0f}",
+            "right" if each["right"] else "[red]WRONG[/red]",
+        )
+    console.print(table)
+
+
 def show_wanted(console: Console, rows: list[dict[str, Any]]) -> None:
     """What was asked for, beside what was found."""
     table = Table(title="wanted", title_justify="left")
