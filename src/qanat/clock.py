@@ -6,6 +6,7 @@ Event times, arrival times and watermarks are integers: milliseconds since 1970-
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 #: A watermark before anything was seen.
@@ -17,6 +18,12 @@ MAX_TIME = 2**63 - 1
 def now_ms() -> int:
     """The wall clock, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+def instant_text(milliseconds: int) -> str:
+    """Milliseconds since the epoch as `2026-11-21T10:00:00.000Z`."""
+    instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
 class Clock(Protocol):

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from qanat.cli.apply import apply
 from qanat.cli.dead import app as dead
 from qanat.cli.demo import demo
+from qanat.cli.device import app as device
 from qanat.cli.explain import explain
 from qanat.cli.init import init
 from qanat.cli.plan import plan
@@ -101,6 +102,7 @@ app.command("apply")(apply)
 app.command("replay")(replay)
 app.command("test")(run_tests)
 app.add_typer(dead, name="dead")
+app.add_typer(device, name="device")
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import typer
 
-from qanat.clock import MIN_TIME
+from qanat.clock import MIN_TIME, instant_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -118,9 +118,3 @@ def watermark_text(watermark: int) -> str | None:
     if watermark <= MIN_TIME:
         return None
     return "end" if watermark >= _LAST else instant_text(watermark)
-
-
-def instant_text(milliseconds: int) -> str:
-    """Milliseconds since the epoch as `2026-11-21T10:00:00.000Z`."""
-    instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"

@@ -49,7 +49,7 @@ def _failure(log: Log, pipeline: str) -> str | None:
 
 
 def _stream(found: StreamStatus) -> dict[str, object]:
-    from qanat.cli.output import instant_text
+    from qanat.clock import instant_text
 
     return {
         "name": found.stream.name,

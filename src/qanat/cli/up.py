@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qanat.gateway import GatewayConfig
     from qanat.gateway.config import Listener, TlsFiles
     from qanat.model.project import Grpc, Mqtts, Tls
+    from qanat.model.project import Limits as DeclaredLimits
     from qanat.model.project import User as DeclaredUser
     from qanat.secure.users import User
     from qanat.sql.plan import Program
@@ -131,6 +132,7 @@ def _say(event: str, what: Mapping[str, object]) -> None:
 
 def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, http_port: int | None) -> GatewayConfig:
     """qanat.yaml, and over it the options of the command."""
+    from qanat.cli.device import devices_file, has_devices
     from qanat.gateway import GatewayConfig, IngestLimits
     from qanat.gateway.config import Listener, check_config
 
@@ -144,6 +146,9 @@ def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, htt
         mqtts=_listener(folder, "mqtts", wanted.mqtts, host) if wanted.mqtts.tls else Listener("mqtts"),
         grpc=_listener(folder, "grpc", wanted.grpc, host),
         users=tuple(_user(user) for user in folder.project.users),
+        devices=devices_file(folder.data),
+        registered=has_devices(folder.data),
+        **_limits(folder.project.limits),
         sources=folder.project.sources,
         base=folder.path,
         ingest=IngestLimits(max_future_skew_ms=int(folder.project.max_future_skew)),
@@ -173,4 +178,15 @@ def _user(declared: DeclaredUser) -> User:
 
     # The password itself stands in the file or the environment, and its hash only in this process: dear would be vain.
     encoded = declared.password_hash or hash_password(declared.password or "", Cost.DEVICE)
-    return User(declared.name, encoded, declared.publish, declared.subscribe)
+    return User(declared.name, encoded, declared.publish, declared.subscribe, declared.admin)
+
+
+def _limits(declared: DeclaredLimits) -> dict[str, Any]:
+    """What qanat.yaml says about limits, as arguments of the gateway's settings."""
+    from msgspec.structs import asdict
+
+    from qanat.gateway.limits import Limit, RateLimits
+
+    rates = RateLimits(Limit(**asdict(declared.device)), Limit(**asdict(declared.total)))
+    most = declared.total.connections
+    return {"limits": rates} if most is None else {"limits": rates, "max_connections": most}

@@ -43,7 +43,7 @@ class Authenticator:
         self._registry, self._metrics = registry, metrics
         self._devices = None if registry is None else Gatekeeper(registry, clock, self._count_refused)
         self.demanded = demanded or bool(users)
-        self.fault: str | None = None
+        self._fault: str | None = None
         self.seen: Callable[[], Mapping[str, int]] = dict
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="qanat-argon2")
         self._running: dict[str, tuple[int, asyncio.Future[User | None]]] = {}
@@ -122,6 +122,10 @@ class Authenticator:
             self._look()
             self._timers["seen"] = asyncio.get_running_loop().call_later(_WRITE_SEEN_S, self._write_seen)
 
+    def checks(self) -> Mapping[str, str | None]:
+        """For /healthz: what is wrong with the registry, where there is one."""
+        return {} if self._registry is None else {"devices": self._fault}
+
     def refresh(self) -> None:
         """Look at once: this process has changed the registry itself."""
         self._tell(own=True)
@@ -145,7 +149,7 @@ class Authenticator:
 
     def _refuse(self, error: RegistryError) -> None:
         """A registry that cannot be read lets nobody in; /healthz says so."""
-        self.fault = str(error)
+        self._fault = str(error)
         self._count_refused("registry")
 
     def _look(self) -> None:
@@ -160,9 +164,9 @@ class Authenticator:
             names = self._devices.news(own)
             if before != self._devices.version:
                 self._count_known()
-            self.fault = None
+            self._fault = None
         except RegistryError as error:  # shown by /healthz, tried again
-            self.fault = str(error)
+            self._fault = str(error)
             return
         for name in names:
             for callback in self._watchers:
@@ -177,7 +181,7 @@ class Authenticator:
 
     def _on_seen(self, done: asyncio.Future[None]) -> None:
         if not done.cancelled() and done.exception() is not None:
-            self.fault = str(done.exception())
+            self._fault = str(done.exception())
 
     def _count_known(self) -> None:
         if self._registry is not None:

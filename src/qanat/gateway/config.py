@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qanat.errors import ConfigError
+from qanat.gateway.limits import RateLimits
 from qanat.gateway.mqtt.machine import Limits
 from qanat.model.sources import Source
 from qanat.secure.users import User
@@ -57,8 +58,9 @@ class Listener:
 class GatewayConfig:
     """What listens, who may come in, and how much.
 
-    `users`: none on a loopback address means that everybody may publish; any other address demands users. `accepts`:
-    the streams that take input from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
+    `users`: none on a loopback address means that everybody may publish; any other address demands users, or devices.
+    `devices`: the file of their registry, made where it is missing, or None. `registered`: it has some. `accepts`: the
+    streams that take input from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
     beside the topics of their own name; `base`: what their paths are relative to. `stop_timeout_ms`: how long `stop`
     waits for what is in flight.
     """
@@ -71,6 +73,9 @@ class GatewayConfig:
     mqtts: Listener = Listener("mqtts")
     grpc: Listener = Listener("grpc")
     users: tuple[User, ...] = ()
+    devices: Path | None = None
+    registered: bool = False
+    limits: RateLimits = field(default_factory=RateLimits)
     accepts: frozenset[str] | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
     base: Path = field(default_factory=Path)
@@ -91,10 +96,10 @@ class GatewayConfig:
 def check_config(config: GatewayConfig) -> None:
     """Raises `ConfigError` for open listeners that others could reach, and for limits that cannot work."""
     for listener in config.listeners:
-        if listener.port is not None and not config.users and not is_loopback(listener.host):
+        if listener.port is not None and not (config.users or config.registered or is_loopback(listener.host)):
             raise ConfigError(
                 f"the {listener.protocol} listener on {listener.host} would be open to everybody who can reach it",
-                hint="declare users, or listen on 127.0.0.1",
+                hint="declare users, add devices (qanat device add), or listen on 127.0.0.1",
             )
     if config.mqtt.max_packet_bytes < _SMALLEST_PACKET_LIMIT:
         raise ConfigError(f"max_packet_bytes is {config.mqtt.max_packet_bytes}; the least is {_SMALLEST_PACKET_LIMIT}")

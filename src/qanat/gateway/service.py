@@ -20,12 +20,14 @@ from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.intakes import Shared, checks_of, open_intakes
+from qanat.gateway.limits import Limiter
 from qanat.gateway.mqtt.server import MqttContext, MqttServer
 from qanat.gateway.repair import Repair
 from qanat.gateway.routes import Routes
 from qanat.log.base import Log
 from qanat.model.streams import Stream, dead_letter_stream
 from qanat.observe.metrics import Metrics
+from qanat.secure.registry import Registry
 
 
 class Gateway:
@@ -52,7 +54,10 @@ class Gateway:
         self._checks: Checks = checks if checks is not None else dict
         routes = Routes(streams, config.accepts, config.sources)
         inlets = {name: open_inlet(streams[name], decode_payloads) for name in routes.inputs}
-        self._auth = Authenticator(config.users)
+        registry = None if config.devices is None else Registry(config.devices)
+        self._limiter = Limiter(config.limits)
+        self._auth = Authenticator(config.users, registry, metrics, clock, config.registered)
+        self._auth.seen = lambda: self._limiter.seen(clock())
         self._ingest = Ingest(inlets, log, metrics, config.ingest, clock)
         self._mqtt = MqttServer(
             MqttContext(self._ingest, routes, self._auth, metrics, config.mqtt, clock, config.max_connections)
@@ -81,6 +86,7 @@ class Gateway:
         bound = _bind_all(config.listeners)
         self.ports = {name: sock.getsockname()[1] for name, sock in bound.items()}
         self._log.create(dead_letter_stream())
+        self._auth.start()
         self._ingest.start()
         if "mqtt" in bound:
             await self._mqtt.start(bound["mqtt"])
@@ -104,7 +110,7 @@ class Gateway:
 
     def _health(self) -> Mapping[str, str | None]:
         full = "waits for the log" if self._ingest.is_full else None
-        return {"gateway": full, **checks_of(self._intakes), **self._checks()}
+        return {"gateway": full, **self._auth.checks(), **checks_of(self._intakes), **self._checks()}
 
 
 def _bind_all(listeners: Sequence[Listener]) -> dict[str, socket.socket]:

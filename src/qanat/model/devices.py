@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import enum
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from qanat.clock import instant_text
 from qanat.errors import ConfigError
 from qanat.model.project import parse_duration
 
@@ -91,7 +92,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 def apply_record(device: Device, record: Record) -> Device:
     """The device with what the record says, checked. Raises `ConfigError` for what cannot be."""
-    interval = device.interval_ms if record.interval is None else _interval(record.interval)
+    interval = device.interval_ms if record.interval is None else parse_time(record.interval, "interval")
     changed = replace(
         device,
         owner=_said(record.owner, device.owner),
@@ -149,6 +150,34 @@ def duration_text(milliseconds: int) -> str:
     return f"{milliseconds // size} {unit}"
 
 
+def parse_time(text: str, name: str) -> int:
+    """`24 h` -> ms. Raises `ConfigError` that says what `name` should be."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def describe(device: Device, credentials: Sequence[Credential] | None = None) -> dict[str, object]:
+    """A device as JSON and people see it; of its credentials nothing that could be used."""
+    told: dict[str, object] = {
+        "id": device.id,
+        "owner": device.owner,
+        "kind": device.kind,
+        "interval": None if device.interval_ms is None else duration_text(device.interval_ms),
+        "labels": dict(device.labels),
+        "publish": list(device.publish),
+        "subscribe": list(device.subscribe),
+        "disabled": device.disabled,
+        "created": instant_text(device.created_at),
+        "rotated": None if device.rotated_at is None else instant_text(device.rotated_at),
+        "seen": None if device.seen_at is None else instant_text(device.seen_at),
+    }
+    if credentials is not None:
+        told["credentials"] = [_credential(one) for one in credentials]
+    return told
+
+
 def parse_label(text: str) -> tuple[str, str]:
     """`site=north` as a pair. Raises `ConfigError`."""
     name, equals, value = text.partition("=")
@@ -169,11 +198,13 @@ def _values(record: Record) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
-def _interval(text: str) -> int:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(f"interval: {error}") from error
+def _credential(one: Credential) -> dict[str, object]:
+    told: dict[str, object] = {"kind": one.kind.value, "created": instant_text(one.created_at)}
+    if one.kind in (Secret.CERTIFICATE, Secret.COMMON_NAME):
+        told["value"] = one.value
+    if one.expires_at is not None:
+        told["expires"] = instant_text(one.expires_at)
+    return told
 
 
 def _check(device: Device) -> None:

@@ -99,7 +99,7 @@ class Listeners(_Section, frozen=True):
 class User(_Section, frozen=True):
     """Who may send: exactly one of the password fields, and patterns (`*`, `?`, `[...]`) of the streams to feed.
 
-    `subscribe`: patterns of the topics to read, `STREAM` or `STREAM/KEY`.
+    `subscribe`: patterns of the topics to read, `STREAM` or `STREAM/KEY`. `admin`: may manage devices over HTTP.
     """
 
     name: str
@@ -108,6 +108,31 @@ class User(_Section, frozen=True):
     password_env: str | None = None
     publish: tuple[str, ...] = ("*",)
     subscribe: tuple[str, ...] = ()
+    admin: bool = False
+
+
+class DeviceLimits(_Section, frozen=True):
+    """What one device or user may send and hold open; null is no limit."""
+
+    messages_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    bytes_per_second: Size | None = None
+    connections: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    message_size: Size | None = None
+
+
+class TotalLimits(_Section, frozen=True):
+    """What all together may send and hold open; null is no limit."""
+
+    messages_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    bytes_per_second: Size | None = None
+    connections: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class Limits(_Section, frozen=True):
+    """How much may come in."""
+
+    device: DeviceLimits = DeviceLimits()
+    total: TotalLimits = TotalLimits()
 
 
 class Retention(_Section, frozen=True):
@@ -135,6 +160,7 @@ class Project(_Section, frozen=True):
 
     listeners: Listeners = Listeners()
     users: tuple[User, ...] = ()
+    limits: Limits = Limits()
     max_future_skew: Duration = Duration(5 * 60_000)
     retention: Retention = Retention()
     parameters: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)

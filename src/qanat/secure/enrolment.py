@@ -51,6 +51,23 @@ def enrol(records: Sequence[Record], now: int) -> tuple[Enrolled, ...]:
         )
 
 
+def renew(device: Device, credentials: Sequence[Credential], wanted: Record, now: int) -> Enrolled:
+    """Another credential for a device: as the record says, or another of the kind that it has now.
+
+    Raises `ConfigError` where it has a certificate and the record brings no other.
+    """
+    chosen = replace(wanted, id=device.id)
+    if chosen == Record(id=device.id):
+        kind = max(credentials, key=lambda one: one.created_at).kind if credentials else Secret.PASSWORD
+        if kind not in (Secret.PASSWORD, Secret.TOKEN):
+            raise ConfigError(
+                f"device {device.id!r} comes with a certificate", hint="--certificate FILE.pem, or --token"
+            )
+        chosen = Record(id=device.id, credential=kind.value)
+    credential, secret = credential_of(chosen, now)
+    return Enrolled(device, credential, secret)
+
+
 def credential_of(record: Record, now: int) -> tuple[Credential, str | None]:
     """What checks the device, and the secret where one was drawn. Raises `ConfigError`."""
     given = [name for name in ("credential", *_GIVEN) if getattr(record, name) is not None]

@@ -67,6 +67,7 @@ class Registry:
         self.path = path
         self._lock = threading.RLock()
         self._version = -1
+        self._rehearsing = False
         with self._errors():
             self._db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
             try:
@@ -79,6 +80,16 @@ class Registry:
         """Close the file."""
         with self._lock:
             self._db.close()
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Inside of it changes are checked as ever and then not kept; other threads wait."""
+        with self._lock:
+            self._rehearsing = True
+            try:
+                yield
+            finally:
+                self._rehearsing = False
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -224,7 +235,7 @@ class Registry:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._db.execute("COMMIT")
+                self._db.execute("ROLLBACK" if self._rehearsing else "COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
