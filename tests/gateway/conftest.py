@@ -63,6 +63,7 @@ class FakeLog:
         self.submitted = threading.Semaphore(0)
         self.transactions = 0
         self._waiting: list[tuple[Transaction, Future[Receipt]]] = []
+        self.kept: dict[str, bytes | None] = {}
 
     def create(self, stream: Stream) -> None:
         assert stream.name in STREAMS
@@ -78,6 +79,9 @@ class FakeLog:
         self.submitted.release()
         return future
 
+    def state(self, key: str) -> bytes | None:
+        return self.kept.get(key)
+
     def release(self) -> None:
         """Commit (or fail) everything that waits, in order."""
         waiting, self._waiting = self._waiting, []
@@ -86,6 +90,7 @@ class FakeLog:
                 future.set_exception(self.fail_with)
             else:
                 self.stored.extend(transaction.appends)
+                self.kept.update(transaction.state)
                 future.set_result(Receipt((0,) * len(transaction.appends), len(self.stored)))
 
     def rows(self, stream: str, partition: int | None = None) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from qanat.gateway.mqtt.decoding import decode
 from qanat.gateway.mqtt.device import GOODBYE, PING, encode_connect, encode_publish
-from qanat.gateway.mqtt.encoding import encode
+from qanat.gateway.mqtt.encoding import encode, encode_acks
 from qanat.gateway.mqtt.framing import Published
-from qanat.gateway.mqtt.machine import Connection, ConnectRequest, Limits
+from qanat.gateway.mqtt.machine import Asked, Confirmed, Connection, ConnectRequest, Limits, Released
+from qanat.gateway.mqtt.outgoing import Message
 from qanat.gateway.mqtt.packets import (
     V3,
     V5,
@@ -79,7 +80,7 @@ messages = st.lists(
         ),
         TOPICS,
         st.binary(max_size=20) | st.binary(min_size=110, max_size=140) | st.integers(16_370, 16_400).map(bytes),
-        st.integers(0, 1),
+        st.integers(0, 2),
         st.integers(1, 65_535),
         st.booleans(),
     ),
@@ -96,7 +97,7 @@ def test_messages_do_not_depend_on_how_the_bytes_are_cut(sent: list[Publish], ve
         at += size
     assert flat(events) == [(p.topic, p.qos, p.payload, p.packet_id) for p in sent]
     assert machine.closed is None
-    assert machine.in_flight == sum(p.qos for p in sent)
+    assert machine.in_flight == sum(p.qos == 1 for p in sent) + len({p.packet_id for p in sent if p.qos == 2})
 
 
 @BOTH
@@ -150,15 +151,20 @@ def test_what_came_before_a_fault_is_still_taken(version: int) -> None:
 @pytest.mark.parametrize(
     ("packet", "reason"),
     [
-        (Publish("power", b"x", 2, 1), Reason.QOS_UNSUPPORTED),
+        (Leave(Kind.AUTH, 0x18), Reason.BAD_AUTH_METHOD),
+        (Publish("power", b"x", properties={Property.SUBSCRIPTION_ID: (1,)}), Reason.PROTOCOL_ERROR),
         (Connect("again"), Reason.PROTOCOL_ERROR),
-        (Ack(Kind.PUBREL, 1), Reason.PROTOCOL_ERROR),
+        (Suback(Kind.SUBACK, 1, (0,)), Reason.PROTOCOL_ERROR),
         (Plain(Kind.PINGRESP), Reason.PROTOCOL_ERROR),
         (Publish("power", bytes(20_000), 0), Reason.TOO_LARGE),
     ],
 )
 def test_faults_close_the_connection_and_version_5_hears_why(version: int, packet: Packet, reason: Reason) -> None:
     machine = opened(version, Limits(max_packet_bytes=16_384))
+    if version == V3 and reason == Reason.BAD_AUTH_METHOD:
+        reason = Reason.MALFORMED  # no such packet in 3.1.1
+    if version == V3 and getattr(packet, "properties", None):
+        return  # nor such a property
     machine.feed_bytes(encode(packet, version), 0)
     assert machine.closed is not None
     assert machine.closed.reason == reason
@@ -179,26 +185,35 @@ def test_an_oversized_packet_is_refused_by_its_header_alone() -> None:
     assert machine.closed.reason == Reason.TOO_LARGE
 
 
-def test_retained_messages_are_refused_in_version_5_and_stored_in_3() -> None:
-    machine = opened(V5)
-    machine.feed_bytes(encode(Publish("power", b"x", retain=True), V5), 0)
-    assert machine.closed is not None
-    assert machine.closed.reason == Reason.RETAIN_UNSUPPORTED
-    assert flat(opened(V3).feed_bytes(encode(Publish("power", b"x", retain=True), V3), 0)) == [("power", 0, b"x", 0)]
+@BOTH
+def test_retained_messages_are_messages_like_any_other(version: int) -> None:
+    sent = encode(Publish("power", b"x", retain=True), version)
+    assert flat(opened(version).feed_bytes(sent, 0)) == [("power", 0, b"x", 0)]
 
 
 def test_connack_states_the_terms_of_version_5() -> None:
     machine = Connection(Limits(receive_maximum=7), 0)
     machine.feed_bytes(encode(Connect("", V5, properties={Property.SESSION_EXPIRY: 60}), V5), 0)
-    machine.accept("auto-1", 0)
+    machine.accept("auto-1", 0, expiry=30)
     (connack,) = told(machine)
     assert isinstance(connack, Connack)
     assert connack.properties[Property.RECEIVE_MAXIMUM] == 7
     assert connack.properties[Property.ASSIGNED_CLIENT_ID] == "auto-1"
-    assert connack.properties[Property.SESSION_EXPIRY] == 0
-    for name in (Property.RETAIN_AVAILABLE, Property.WILDCARD_AVAILABLE, Property.SHARED_AVAILABLE):
-        assert connack.properties[name] == 0
-    assert connack.properties[Property.MAXIMUM_QOS] == 1
+    assert connack.properties[Property.SESSION_EXPIRY] == 30
+    assert connack.properties[Property.SHARED_AVAILABLE] == 0
+    absent = (Property.RETAIN_AVAILABLE, Property.WILDCARD_AVAILABLE, Property.MAXIMUM_QOS, Property.SERVER_KEEP_ALIVE)
+    assert not set(absent) & set(connack.properties)  # which means: available, and QoS 2
+
+
+def test_a_longer_keep_alive_than_ours_is_replaced_where_the_client_can_be_told() -> None:
+    for version, asked, holds in ((V5, 0, 60), (V5, 100, 60), (V5, 30, 30), (V3, 100, 100), (V3, 0, 0)):
+        machine = Connection(Limits(keep_alive_maximum_s=60), 0)
+        machine.feed_bytes(encode(Connect("d", version, keep_alive=asked), version), 0)
+        machine.accept("d", 0)
+        (connack,) = told(machine)
+        assert isinstance(connack, Connack)
+        assert connack.properties.get(Property.SERVER_KEEP_ALIVE) == (holds if holds != asked else None)
+        assert machine.deadline == (holds * 1500 or None)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +237,6 @@ def test_connects_that_are_refused(data: bytes, reply: bytes) -> None:
     ("connect", "reason"),
     [
         (Connect("d", V5, properties={Property.AUTH_METHOD: "SCRAM"}), Reason.BAD_AUTH_METHOD),
-        (Connect("d", V5, will=Will("power", b"", 2)), Reason.QOS_UNSUPPORTED),
-        (Connect("d", V5, will=Will("power", b"", 1, True)), Reason.RETAIN_UNSUPPORTED),
     ],
 )
 def test_connects_of_version_5_that_ask_for_too_much(connect: Connect, reason: Reason) -> None:
@@ -253,16 +266,92 @@ def test_what_follows_connect_waits_for_the_verdict_on_it() -> None:
 
 
 @BOTH
-def test_subscriptions_are_refused_by_their_own_answer(version: int) -> None:
+def test_subscriptions_are_asked_for_and_answered(version: int) -> None:
     machine = opened(version)
-    machine.feed_bytes(encode(Subscribe(3, (("a", 0), ("b", 1))), version), 0)
-    machine.feed_bytes(encode(Unsubscribe(4, ("a",)), version), 0)
+    wanted, unwanted = Subscribe(3, (("a", 0), ("b", 1))), Unsubscribe(4, ("a",))
+    events = machine.feed_bytes(encode(wanted, version) + encode(unwanted, version), 0)
+    assert events == [Asked(wanted), Asked(unwanted)]
+    machine.answer(wanted, [1, 0x8F], "no stream 'b'")
+    machine.answer(unwanted, [0x11])
     suback, unsuback = told(machine)
     assert isinstance(suback, Suback)
     assert isinstance(unsuback, Suback)
-    assert (suback.packet_id, suback.reasons) == (3, (0x80, 0x80) if version == V3 else (0x83, 0x83))
+    assert (suback.packet_id, suback.reasons) == (3, (1, 0x80) if version == V3 else (1, 0x8F))
+    assert suback.properties == ({} if version == V3 else {Property.REASON_STRING: "no stream 'b'"})
     assert (unsuback.packet_id, unsuback.reasons) == (4, () if version == V3 else (0x11,))
-    assert machine.closed is None
+
+
+@BOTH
+def test_the_four_steps_of_qos_2(version: int) -> None:
+    machine = opened(version)
+    data = b"".join(encode_publish("power", b"%d" % i, 2, i, version) for i in (1, 2, 3))
+    (run,) = machine.feed_bytes(data, 0)
+    assert run == Published("power", 2, [b"1", b"2", b"3"], [1, 2, 3])
+    machine.feed_bytes(data, 0)  # again: nothing more is in flight
+    assert machine.in_flight == 3
+    machine.received([1, 2, 9])  # 9 was never brought by this connection
+    machine.received([3], "stored in dead_letters")
+    text = {Property.REASON_STRING: "stored in dead_letters"} if version == V5 else {}
+    assert told(machine) == [Ack(Kind.PUBREC, 1), Ack(Kind.PUBREC, 2), Ack(Kind.PUBREC, 3, 0, text)]
+    events = machine.feed_bytes(encode_acks(Kind.PUBREL, [1, 2, 3]), 0)
+    assert events == [Released([1, 2, 3])]
+    assert machine.in_flight == 3
+    machine.complete([1, 2, 3])
+    assert machine.in_flight == 0
+    assert told(machine) == [Ack(Kind.PUBCOMP, one) for one in (1, 2, 3)]
+    machine.complete([7], Reason.PACKET_ID_UNKNOWN)
+    assert told(machine) == [Ack(Kind.PUBCOMP, 7, Reason.PACKET_ID_UNKNOWN if version == V5 else 0)]
+
+
+def test_qos_2_that_is_refused() -> None:
+    machine = opened(V5)
+    machine.feed_bytes(encode_publish("power", b"x", 2, 1, V5), 0)
+    machine.nack([1], Reason.QUOTA_EXCEEDED, "full", qos=2)
+    assert told(machine) == [Ack(Kind.PUBREC, 1, 0x97, {Property.REASON_STRING: "full"})]
+    assert machine.in_flight == 0
+
+
+@BOTH
+def test_what_is_delivered_and_what_the_client_says_to_it(version: int) -> None:
+    machine = opened(version)
+    assert machine.deliver(Message("power/h1", b"{}", 1, 5, retain=True))
+    assert machine.deliver(Message("power/h1", b"{}", 2, 6, dup=True, subscription=200))
+    one, two = told(machine)
+    number = {Property.SUBSCRIPTION_ID: (200,)} if version == V5 else {}
+    assert one == Publish("power/h1", b"{}", 1, 5, retain=True)
+    assert two == Publish("power/h1", b"{}", 2, 6, dup=True, properties=number)
+    said = encode_acks(Kind.PUBACK, [5]) + encode_acks(Kind.PUBREC, [6, 7]) + encode_acks(Kind.PUBCOMP, [6])
+    events = machine.feed_bytes(said, 0)
+    assert events == [Confirmed(Kind.PUBACK, [5]), Confirmed(Kind.PUBREC, [6, 7]), Confirmed(Kind.PUBCOMP, [6])]
+    machine.release([6, 7])
+    assert told(machine) == [Ack(Kind.PUBREL, 6), Ack(Kind.PUBREL, 7)]
+
+
+def test_a_client_gets_no_packet_larger_than_it_takes_and_topics_by_alias() -> None:
+    machine = opened(V5, properties={Property.MAXIMUM_PACKET_SIZE: 40, Property.TOPIC_ALIAS_MAXIMUM: 1})
+    assert not machine.deliver(Message("power", bytes(100)))
+    for topic in ("power", "power", "late", "power"):
+        assert machine.deliver(Message(topic, b"x"))
+    sent = [(one.topic, one.properties.get(Property.TOPIC_ALIAS)) for one in told(machine)]  # type: ignore[union-attr]
+    assert sent == [("power", 1), ("", 1), ("late", None), ("", 1)]
+
+
+def test_the_window_is_what_both_sides_allow() -> None:
+    assert opened(V3, Limits(send_maximum=50)).window == 50
+    assert opened(V5, Limits(send_maximum=50), properties={Property.RECEIVE_MAXIMUM: 7}).window == 7
+
+
+def test_a_client_may_change_on_leaving_how_long_it_is_remembered() -> None:
+    def after(asked: int, granted: int, said: int) -> tuple[int, int]:
+        machine = opened(V5, properties={Property.SESSION_EXPIRY: asked})
+        machine.session_expiry = granted
+        machine.feed_bytes(encode(Leave(Kind.DISCONNECT, 0, {Property.SESSION_EXPIRY: said}), V5), 0)
+        assert machine.closed is not None
+        return machine.session_expiry, machine.closed.reason
+
+    assert after(60, 60, 0) == (0, 0)
+    assert after(60, 60, 2**31) == (Limits().session_expiry_maximum_s, 0)
+    assert after(0, 0, 60) == (0, Reason.PROTOCOL_ERROR)
 
 
 @BOTH

@@ -39,8 +39,10 @@ def test_mosquitto_pub_hears_that_its_password_is_wrong(start: Callable[..., Any
     assert len(running.log.rows("plain")) == 1
 
 
-def test_mosquitto_pub_with_qos_2_hears_why_not(start: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("version", ["mqttv311", "mqttv5"])
+def test_mosquitto_pub_with_qos_2(start: Callable[..., Any], version: str) -> None:
     running = start()
-    result = publish(running.mqtt, "-V", "mqttv5", "-q", "2", "-m", "{}")
-    assert result.returncode != 0 or "QoS" in result.stderr
-    assert running.log.rows("plain") == []
+    lines = "".join(f'{{"id": "{i}"}}\n' for i in range(500))
+    result = publish(running.mqtt, "-V", version, "-q", "2", "-l", lines=lines)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [row["id"] for row in running.log.rows("plain")] == [str(i) for i in range(500)]

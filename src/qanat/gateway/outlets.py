@@ -108,6 +108,14 @@ class Outlets:
         newest = self._newest.setdefault(stream, Newest(self._log, self._streams[stream]))
         return await newest.find(keys)
 
+    def find(self, stream: str, partition: int, offset: int) -> Delivery | None:
+        """One row, or None where the log has it no more. Raises `UnknownStreamError`."""
+        self._check(stream)
+        if not 0 <= partition < self._streams[stream].partitions:
+            return None
+        page = read_page(self._log, self._streams[stream], partition, offset, 1)
+        return page.rows[0] if page is not None and page.rows[0].offset == offset else None
+
     def starts(self, stream: str) -> dict[int, int]:
         """The first offset of each partition that the log still has. Raises `UnknownStreamError`."""
         self._check(stream)

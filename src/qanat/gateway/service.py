@@ -22,10 +22,12 @@ from qanat.gateway.ingest import Ingest
 from qanat.gateway.intakes import Shared, checks_of, open_intakes
 from qanat.gateway.limits import Limiter
 from qanat.gateway.mqtt.server import MqttContext, MqttServer
+from qanat.gateway.outlets import Outlets
 from qanat.gateway.repair import Repair
 from qanat.gateway.routes import Routes
+from qanat.gateway.tls import server_context
 from qanat.log.base import Log
-from qanat.model.streams import Stream, dead_letter_stream
+from qanat.model.streams import DEAD_LETTERS, Stream, dead_letter_stream
 from qanat.observe.metrics import Metrics
 from qanat.secure.registry import Registry
 
@@ -59,14 +61,29 @@ class Gateway:
         self._auth = Authenticator(config.users, registry, metrics, clock, config.registered)
         self._auth.seen = lambda: self._limiter.seen(clock())
         self._ingest = Ingest(inlets, log, metrics, config.ingest, clock)
+        readable = {**streams, DEAD_LETTERS: dead_letter_stream()}
+        self._outlets = Outlets(log, readable)
         self._mqtt = MqttServer(
-            MqttContext(self._ingest, routes, self._auth, metrics, config.mqtt, clock, config.max_connections)
+            MqttContext(
+                self._ingest,
+                routes,
+                self._auth,
+                metrics,
+                config.mqtt,
+                clock,
+                config.max_connections,
+                log,
+                self._outlets,
+                readable,
+            )
         )
         context = HttpContext(self._ingest, routes, self._auth, metrics, self._health, clock, config.max_body_bytes)
         self.app: FastAPI = create_app(context)
         repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
         mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: _authenticate(self._auth, asked)))
         self._intakes = open_intakes(config.sources, routes, config.base, Shared(self._ingest, log, metrics, clock))
+        tls = config.mqtts.tls
+        self._mqtts_context = None if tls is None else server_context(tls)
         self._http: HttpServer | None = None
         self.ports: dict[str, int] = {}
 
@@ -90,7 +107,10 @@ class Gateway:
         self._ingest.start()
         if "mqtt" in bound:
             await self._mqtt.start(bound["mqtt"])
+        if "mqtts" in bound:
+            await self._mqtt.start(bound["mqtts"], self._mqtts_context)
         if "http" in bound:
+            self._mqtt.prepare()
             self._http = HttpServer(self.app, config.stop_timeout_ms / 1000)
             await self._http.start(bound["http"])
         for intake in self._intakes:
@@ -106,6 +126,7 @@ class Gateway:
         await self._ingest.stop(self._config.stop_timeout_ms / 1000)
         await asyncio.gather(*(intake.stop() for intake in self._intakes))
         await self._mqtt.stop()
+        self._outlets.close()
         self._auth.close()
 
     def _health(self) -> Mapping[str, str | None]:

@@ -1,8 +1,8 @@
 """The hot path of MQTT: runs of PUBLISH packets in one receive buffer -> lists of payloads.
 
-Pure. It takes only what is plain: QoS 0 or 1, not retained, shorter than 16 KiB, without MQTT 5 properties. At anything
-else it stops, and the caller decodes that one packet with `decoding.decode`, which also finds every fault. Devices
-repeat their topic, so one comparison of bytes (`startswith`) replaces decoding it.
+Pure. It takes only what is plain: not retained, shorter than 16 KiB, without MQTT 5 properties. At anything else it
+stops, and the caller decodes that one packet with `decoding.decode`, which also finds every fault. Devices repeat their
+topic, so one comparison of bytes (`startswith`) replaces decoding it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from dataclasses import dataclass, field
 from qanat.gateway.mqtt.packets import V5, check_topic
 from qanat.gateway.mqtt.properties import Properties, to_text
 
-_QOS0, _QOS1, _QOS1_DUP = 0x30, 0x32, 0x3A
+_QOS0 = 0x30
+#: First byte -> QoS, for what is not retained; with QoS 1 and 2 it may be a repeat.
+_PLAIN = {_QOS0: 0, 0x32: 1, 0x3A: 1, 0x34: 2, 0x3C: 2}
 #: How many topics one connection's cache holds before it starts anew.
 _MAX_TOPICS = 1024
+_ACKS = (b"\x40\x02", b"\x50\x02", b"\x62\x02", b"\x70\x02")
 
 
 @dataclass(slots=True)
 class Published:
     """Consecutive messages of one connection with the same topic and QoS, in the order sent.
 
-    `packet_ids` has one id per payload with QoS 1 and is empty with QoS 0. A message with MQTT 5 properties stands
-    alone.
+    `packet_ids` has one id per payload with QoS 1 and 2 and is empty with QoS 0. A message with MQTT 5 properties
+    stands alone.
     """
 
     topic: str
@@ -56,7 +59,7 @@ def publish_runs(data: bytes, at: int, version: int, topics: dict[bytes, str], r
         if stop > end:
             break
         if first != run_first or not data.startswith(prefix, body):
-            if first not in (_QOS0, _QOS1, _QOS1_DUP) or size < 3:
+            if first not in _PLAIN or size < 3:
                 break
             width = 2 + (data[body] << 8 | data[body + 1])
             if width == 2 or width > size:
@@ -64,7 +67,7 @@ def publish_runs(data: bytes, at: int, version: int, topics: dict[bytes, str], r
             run_first, prefix = first, data[body : body + width]
             extra = (2 if first != _QOS0 else 0) + v5
             payloads, ids = [], []
-            runs.append(Published(_topic(prefix[2:], topics), int(first != _QOS0), payloads, ids))
+            runs.append(Published(_topic(prefix[2:], topics), _PLAIN[first], payloads, ids))
         start = body + width + extra
         if start > stop or (v5 and data[start - 1]):
             break
@@ -78,6 +81,24 @@ def publish_runs(data: bytes, at: int, version: int, topics: dict[bytes, str], r
     if runs and not runs[-1].payloads:
         runs.pop()
     return at
+
+
+def ack_runs(data: bytes, at: int) -> tuple[int, list[int], int]:
+    """(first byte, packet ids, place after them) of a run of plain acknowledgements of one kind; no ids: none is there.
+
+    The kinds are PUBACK, PUBREC, PUBREL and PUBCOMP, two bytes long: success, in both versions.
+    """
+    head = data[at : at + 2]
+    ids: list[int] = []
+    if head in _ACKS:
+        end = len(data) - 3
+        while at < end and data.startswith(head, at):
+            packet_id = data[at + 2] << 8 | data[at + 3]
+            if not packet_id:
+                break
+            ids.append(packet_id)
+            at += 4
+    return head[0] if head else 0, ids, at
 
 
 def _topic(raw: bytes, topics: dict[bytes, str]) -> str:

@@ -1,12 +1,11 @@
 """The server's side of one MQTT connection as a pure state machine.
 
-Bytes and the time (ms) go in, events and outbound bytes come out. No sockets, no clock, no credentials: the shell
-(`server.py`) answers `ConnectRequest` with `accept` or `refuse`, and `Published` with `ack` or `nack` once the messages
-are durable.
+Bytes and the time (ms) go in, events and outbound bytes come out. No sockets, no clock, no credentials, no log, and
+nothing that outlives the connection: the shell (`link.py`) answers `ConnectRequest` with `accept` or `refuse`,
+`Published` with `ack`, `received` or `nack` once the messages are durable, `Released` with `complete`, and hands over
+what is to be delivered.
 
     new --CONNECT--> asked --accept--> open --DISCONNECT, fault, silence--> closed
-
-First cut: QoS 0 and 1; SUBSCRIBE is answered with a refusal; no session outlives its connection.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ from dataclasses import dataclass
 
 from qanat.errors import ProtocolError
 from qanat.gateway.mqtt.decoding import decode
-from qanat.gateway.mqtt.encoding import encode, encode_pubacks
-from qanat.gateway.mqtt.framing import Published, publish_runs
+from qanat.gateway.mqtt.encoding import encode, encode_acks
+from qanat.gateway.mqtt.framing import Published, ack_runs, publish_runs
+from qanat.gateway.mqtt.outgoing import Message, TopicAliases, encode_message
 from qanat.gateway.mqtt.packets import (
+    MAX_REMAINING,
     V3,
     V3_RETURN,
     V3_UNAVAILABLE,
@@ -42,18 +43,27 @@ from qanat.gateway.mqtt.packets import (
 )
 from qanat.gateway.mqtt.properties import Properties, Property, PropertyValue
 
-_NO_SUBSCRIPTION_EXISTED = 0x11
-_SUBSCRIBE_REFUSED = "subscriptions are not served yet; read with `qanat tail` or `qanat query`"
+#: In 3.1.1 a session that is not clean has no end.
+FOREVER_S = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one connection may do. `receive_maximum`: QoS 1 messages without PUBACK."""
+    """What one connection may do, and how many sessions are kept for clients that are away.
+
+    `receive_maximum`: messages with QoS 1 and 2 that are not acknowledged; `send_maximum`: the same towards the client.
+    `keep_alive_maximum_s`: 0 takes what the client says.
+    """
 
     max_packet_bytes: int = 1 << 20
     receive_maximum: int = 1000
+    send_maximum: int = 100
     topic_alias_maximum: int = 16
     connect_timeout_ms: int = 10_000
+    keep_alive_maximum_s: int = 0
+    session_expiry_maximum_s: int = 7 * 24 * 3600
+    max_sessions: int = 100_000
+    max_subscriptions: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,29 @@ class ConnectRequest:
     """A client wants in; answer with `accept` or `refuse`."""
 
     packet: Connect
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """PUBREL: the client will not send these messages again; answer with `complete`."""
+
+    packet_ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What the client says to messages that were delivered: PUBACK, PUBREC or PUBCOMP. `reason` >= 0x80: it refuses."""
+
+    kind: Kind
+    packet_ids: Sequence[int]
+    reason: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """SUBSCRIBE or UNSUBSCRIBE; answer with `answer`."""
+
+    packet: Subscribe | Unsubscribe
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +105,7 @@ class Closed:
     clean: bool = False
 
 
-Event = ConnectRequest | Published
+Event = ConnectRequest | Published | Released | Confirmed | Asked
 
 
 class _State(enum.Enum):
@@ -85,15 +118,17 @@ class _State(enum.Enum):
 class Connection:
     """One connection. `closed` is set when it is over; the shell then sends what is left and closes the socket.
 
-    `in_flight`: QoS 1 messages that wait for `ack` or `nack`. `deadline`: when `check` should be called (ms), or None.
+    `deadline`: when `check` should be called (ms), or None. `session_expiry`: for how long the client wants to be
+    remembered (s). `window`: how many messages with QoS 1 and 2 may be on their way to it.
     """
 
     def __init__(self, limits: Limits, now: int) -> None:
         self.version = V3
         self.closed: Closed | None = None
-        self.in_flight = 0
         self.deadline: int | None = now + limits.connect_timeout_ms
         self.will: Will | None = None
+        self.session_expiry = 0
+        self.window = limits.send_maximum
         self._limits = limits
         self._state = _State.NEW
         self._connect: Connect | None = None
@@ -103,6 +138,20 @@ class Connection:
         self._out: list[bytes] = []
         self._topics: dict[bytes, str] = {}
         self._aliases: dict[int, str] = {}
+        self._unacked = 0
+        self._exchanges: set[int] = set()
+        self._peer_aliases = TopicAliases(0)
+        self._peer_bytes = MAX_REMAINING + 5
+
+    @property
+    def in_flight(self) -> int:
+        """Messages with QoS 1 and 2 from the client that are not acknowledged."""
+        return self._unacked + len(self._exchanges)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client is in."""
+        return self._state is _State.OPEN
 
     # --- what comes in -----------------------------------------------------------------------------------------------
 
@@ -118,15 +167,20 @@ class Connection:
             return []
         return self._process()
 
-    def accept(self, client_id: str, now: int) -> list[Event]:
-        """Let the client in as `client_id` (told to it where it gave none); returns what it has already sent since."""
+    def accept(self, client_id: str, now: int, *, is_known: bool = False, expiry: int = 0) -> list[Event]:
+        """Let the client in as `client_id` (told to it where it gave none); returns what it has already sent since.
+
+        `is_known`: a session of it was kept. `expiry`: for how long one will be, in s.
+        """
         if self._state is not _State.ASKED or self._connect is None:
             return []
-        self._state = _State.OPEN
-        self._silence_ms = self._connect.keep_alive * 1500
+        packet = self._connect
+        self._state, self.session_expiry = _State.OPEN, expiry
+        keep_alive = self._keep_alive(packet)
+        self._silence_ms = keep_alive * 1500
         self.deadline = now + self._silence_ms if self._silence_ms else None
-        self.will = self._connect.will
-        self._send(Connack(0, False, self._terms(self._connect, client_id)))
+        self.will = packet.will
+        self._send(Connack(0, is_known, self._terms(packet, client_id, keep_alive, expiry)))
         return self._process()
 
     def refuse(self, reason: int, text: str) -> None:
@@ -152,25 +206,61 @@ class Connection:
 
     def ack(self, packet_ids: Sequence[int], text: str | None = None) -> None:
         """PUBACK: these messages are durable. `text` is told where the version and the client allow it."""
-        self.in_flight -= len(packet_ids)
-        if self._state is not _State.OPEN:
-            return
-        if text is None or not self._explain(text):
-            self._out.append(encode_pubacks(packet_ids))
-            return
-        for packet_id in packet_ids:
-            self._send(Ack(Kind.PUBACK, packet_id, 0, self._explain(text)))
+        self._unacked -= len(packet_ids)
+        self._acknowledge(Kind.PUBACK, packet_ids, text)
 
-    def nack(self, packet_ids: Sequence[int], reason: int, text: str) -> None:
+    def received(self, packet_ids: Sequence[int], text: str | None = None) -> None:
+        """PUBREC: these messages with QoS 2 are durable. What this connection has not brought is passed over."""
+        self._acknowledge(Kind.PUBREC, [one for one in packet_ids if one in self._exchanges], text)
+
+    def complete(self, packet_ids: Sequence[int], reason: int = 0) -> None:
+        """PUBCOMP: these packet ids are forgotten, or (`reason`) were not known."""
+        self._exchanges.difference_update(packet_ids)
+        if reason == 0 or self.version != V5:
+            self._acknowledge(Kind.PUBCOMP, packet_ids, None)
+        elif self._state is _State.OPEN:
+            for packet_id in packet_ids:
+                self._send(Ack(Kind.PUBCOMP, packet_id, reason))
+
+    def nack(self, packet_ids: Sequence[int], reason: int, text: str, qos: int = 1) -> None:
         """These messages are not stored. 3.1.1 cannot say so: the connection is closed and the client sends again."""
-        self.in_flight -= len(packet_ids)
+        if qos == 1:
+            self._unacked -= len(packet_ids)
+        else:
+            self._exchanges.difference_update(packet_ids)
         if self._state is not _State.OPEN:
             return
         if self.version != V5:
             self.disconnect(reason, text)
             return
+        kind = Kind.PUBACK if qos == 1 else Kind.PUBREC
         for packet_id in packet_ids:
-            self._send(Ack(Kind.PUBACK, packet_id, reason, self._explain(text)))
+            self._send(Ack(kind, packet_id, reason, self._explain(text)))
+
+    def answer(self, packet: Subscribe | Unsubscribe, reasons: Sequence[int], text: str | None = None) -> None:
+        """SUBACK or UNSUBACK: one reason per filter, as MQTT 5 has them."""
+        if self._state is not _State.OPEN:
+            return
+        is_subscribe = isinstance(packet, Subscribe)
+        if self.version != V5:
+            reasons = [min(one, Reason.UNSPECIFIED) for one in reasons] if is_subscribe else []
+        kind = Kind.SUBACK if is_subscribe else Kind.UNSUBACK
+        self._send(Suback(kind, packet.packet_id, tuple(reasons), {} if text is None else self._explain(text)))
+
+    def deliver(self, message: Message) -> int:
+        """PUBLISH to the client; returns its size in bytes, 0 where the client takes none as large as that."""
+        if self._state is not _State.OPEN:
+            return 0
+        data = encode_message(message, self.version, self._peer_aliases)
+        if len(data) > self._peer_bytes:
+            return 0
+        self._peer_aliases.keep()
+        self._out.append(data)
+        return len(data)
+
+    def release(self, packet_ids: Sequence[int]) -> None:
+        """PUBREL: nothing of these messages that were delivered is kept any more but their ids."""
+        self._acknowledge(Kind.PUBREL, packet_ids, None)
 
     def disconnect(self, reason: int, text: str) -> None:
         """Close from this side; MQTT 5 clients hear why."""
@@ -207,12 +297,7 @@ class Connection:
 
     def _step(self, data: bytes, at: int, events: list[Event]) -> int:
         if self._state is _State.OPEN:
-            runs: list[Published] = []
-            try:
-                taken = publish_runs(data, at, self.version, self._topics, runs)
-            finally:  # what came before a bad topic is still good
-                events.extend(run for run in runs if run.payloads)
-                self._count(runs)
+            taken = self._take_runs(data, at, events)
             if taken > at:
                 return taken
         elif data[at] >> 4 != Kind.CONNECT:  # at once: what is not MQTT may announce more than ever comes
@@ -226,6 +311,20 @@ class Connection:
         packet = decode(data, frame, self.version)
         self._handle(packet, events)
         return frame.end
+
+    def _take_runs(self, data: bytes, at: int, events: list[Event]) -> int:
+        """Plain messages and plain acknowledgements, many at once."""
+        if data[at] >> 4 != Kind.PUBLISH:
+            first, ids, at = ack_runs(data, at)
+            if ids:
+                self._confirm(Kind(first >> 4), ids, 0, events)
+            return at
+        runs: list[Published] = []
+        try:
+            return publish_runs(data, at, self.version, self._topics, runs)
+        finally:  # what came before a bad topic is still good
+            events.extend(run for run in runs if run.payloads)
+            self._count(runs)
 
     def _keep(self, data: bytes, at: int) -> None:
         """Hold the unfinished rest. Once its size is known, nothing is joined or looked at until all of it is there."""
@@ -248,17 +347,16 @@ class Connection:
         match packet:
             case Publish():
                 events.append(self._publish(packet))
+            case Ack(kind, packet_id, reason):
+                self._confirm(kind, [packet_id], reason, events)
             case Plain(Kind.PINGREQ):
                 self._send(Plain(Kind.PINGRESP))
-            case Leave(Kind.DISCONNECT, reason):
-                self._close(Closed(reason, "the client said goodbye", clean=reason != 0x04))
-            case Subscribe(packet_id, filters):
-                code = Reason.IMPLEMENTATION if self.version == V5 else Reason.UNSPECIFIED
-                text = self._explain(_SUBSCRIBE_REFUSED)
-                self._send(Suback(Kind.SUBACK, packet_id, (code,) * len(filters), text))
-            case Unsubscribe(packet_id, names):
-                codes = (_NO_SUBSCRIPTION_EXISTED,) * len(names) if self.version == V5 else ()
-                self._send(Suback(Kind.UNSUBACK, packet_id, codes))
+            case Subscribe() | Unsubscribe():
+                events.append(Asked(packet))
+            case Leave(Kind.DISCONNECT):
+                self._take_leave(packet)
+            case Leave(Kind.AUTH):
+                raise ProtocolError("AUTH is not served here", reason_code=Reason.BAD_AUTH_METHOD)
             case _:
                 raise ProtocolError(f"{type(packet).__name__} is out of place", reason_code=Reason.PROTOCOL_ERROR)
 
@@ -267,17 +365,38 @@ class Connection:
             raise ProtocolError("the first packet is not CONNECT", reason_code=Reason.PROTOCOL_ERROR)
         self.version, self._connect, self._state = packet.version, packet, _State.ASKED
         self.deadline = None
+        self.session_expiry = _number(packet.properties, Property.SESSION_EXPIRY, 0)
+        if packet.version == V3 and not packet.clean:
+            self.session_expiry = FOREVER_S
+        self.window = min(_number(packet.properties, Property.RECEIVE_MAXIMUM, 0xFFFF), self._limits.send_maximum)
+        self._peer_bytes = _number(packet.properties, Property.MAXIMUM_PACKET_SIZE, self._peer_bytes)
+        self._peer_aliases = TopicAliases(_number(packet.properties, Property.TOPIC_ALIAS_MAXIMUM, 0))
         problem = _connect_problem(packet)
         if problem is not None:
             self.refuse(*problem)
         else:
             events.append(ConnectRequest(packet))
 
+    def _confirm(self, kind: Kind, ids: Sequence[int], reason: int, events: list[Event]) -> None:
+        if kind is not Kind.PUBREL:
+            events.append(Confirmed(kind, ids, reason))
+            return
+        # a session that goes on may bring ids that this connection has not seen; they count until they are complete
+        self._exchanges.update(ids)
+        events.append(Released(ids))
+
+    def _take_leave(self, packet: Leave) -> None:
+        expiry = packet.properties.get(Property.SESSION_EXPIRY)
+        if isinstance(expiry, int):
+            if expiry and not self.session_expiry:
+                text = "a session that was to end with its connection cannot be kept now"
+                raise ProtocolError(text, reason_code=Reason.PROTOCOL_ERROR)
+            self.session_expiry = min(expiry, self._limits.session_expiry_maximum_s)
+        self._close(Closed(packet.reason, "the client said goodbye", clean=packet.reason != 0x04))
+
     def _publish(self, packet: Publish) -> Published:
-        if packet.qos == 2:
-            raise ProtocolError("QoS 2 is not served", reason_code=Reason.QOS_UNSUPPORTED, hint="publish with QoS 1")
-        if packet.retain and self.version == V5:
-            raise ProtocolError("retained messages are not kept", reason_code=Reason.RETAIN_UNSUPPORTED)
+        if Property.SUBSCRIPTION_ID in packet.properties:
+            raise ProtocolError("a client gave a subscription identifier", reason_code=Reason.PROTOCOL_ERROR)
         ids = [packet.packet_id] if packet.qos else []
         properties: dict[Property, PropertyValue] = dict(packet.properties)
         properties.pop(Property.TOPIC_ALIAS, None)
@@ -298,28 +417,47 @@ class Connection:
         return self._aliases[alias]
 
     def _count(self, runs: Sequence[Published]) -> None:
-        self.in_flight += sum(len(run.packet_ids) for run in runs)
+        for run in runs:
+            if run.qos == 2:
+                self._exchanges.update(run.packet_ids)
+            else:
+                self._unacked += len(run.packet_ids)
         if self.version == V5 and self.in_flight > self._limits.receive_maximum:
             raise ProtocolError(
-                f"more than {self._limits.receive_maximum} QoS 1 messages without PUBACK",
+                f"more than {self._limits.receive_maximum} messages with QoS 1 and 2 that are not acknowledged",
                 reason_code=Reason.RECEIVE_MAXIMUM_EXCEEDED,
             )
 
-    def _terms(self, packet: Connect, client_id: str) -> Properties:
+    def _acknowledge(self, kind: Kind, packet_ids: Sequence[int], text: str | None) -> None:
+        if self._state is not _State.OPEN or not packet_ids:
+            return
+        properties = self._explain(text) if text is not None else {}
+        if not properties:
+            self._out.append(encode_acks(kind, packet_ids))
+            return
+        for packet_id in packet_ids:
+            self._send(Ack(kind, packet_id, 0, properties))
+
+    def _keep_alive(self, packet: Connect) -> int:
+        """The interval that holds; 3.1.1 cannot be told another."""
+        most = self._limits.keep_alive_maximum_s
+        if not most or self.version != V5 or 0 < packet.keep_alive <= most:
+            return packet.keep_alive
+        return most
+
+    def _terms(self, packet: Connect, client_id: str, keep_alive: int, expiry: int) -> Properties:
         if self.version != V5:
             return {}
         terms: dict[Property, PropertyValue] = {
             Property.RECEIVE_MAXIMUM: self._limits.receive_maximum,
-            Property.MAXIMUM_QOS: 1,
-            Property.RETAIN_AVAILABLE: 0,
             Property.MAXIMUM_PACKET_SIZE: self._limits.max_packet_bytes,
             Property.TOPIC_ALIAS_MAXIMUM: self._limits.topic_alias_maximum,
-            Property.WILDCARD_AVAILABLE: 0,
-            Property.SUBSCRIPTION_ID_AVAILABLE: 0,
             Property.SHARED_AVAILABLE: 0,
         }
-        if packet.properties.get(Property.SESSION_EXPIRY):
-            terms[Property.SESSION_EXPIRY] = 0
+        if expiry != packet.properties.get(Property.SESSION_EXPIRY, 0):
+            terms[Property.SESSION_EXPIRY] = expiry
+        if keep_alive != packet.keep_alive:
+            terms[Property.SERVER_KEEP_ALIVE] = keep_alive
         if not packet.client_id:
             terms[Property.ASSIGNED_CLIENT_ID] = client_id
         return terms
@@ -350,15 +488,15 @@ class Connection:
             self.will = None
 
 
+def _number(properties: Properties, name: Property, default: int) -> int:
+    value = properties.get(name, default)
+    return value if isinstance(value, int) else default
+
+
 def _connect_problem(packet: Connect) -> tuple[int, str] | None:
     """What a CONNECT asks for that is not served here: (reason, text)."""
     if not packet.client_id and packet.version == V3 and not packet.clean:
         return Reason.CLIENT_ID_INVALID, "an empty client id needs a clean session"
     if Property.AUTH_METHOD in packet.properties:
         return Reason.BAD_AUTH_METHOD, "only user name and password are served"
-    if packet.will is not None and packet.version == V5:
-        if packet.will.qos == 2:
-            return Reason.QOS_UNSUPPORTED, "QoS 2 is not served"
-        if packet.will.retain:
-            return Reason.RETAIN_UNSUPPORTED, "retained messages are not kept"
     return None

@@ -46,6 +46,7 @@ class Reason(enum.IntEnum):
     """MQTT 5 reason codes that qanat sends or understands by name."""
 
     SUCCESS = 0x00
+    NO_SUBSCRIPTION = 0x11
     UNSPECIFIED = 0x80
     MALFORMED = 0x81
     PROTOCOL_ERROR = 0x82
@@ -60,13 +61,17 @@ class Reason(enum.IntEnum):
     BAD_AUTH_METHOD = 0x8C
     KEEP_ALIVE_TIMEOUT = 0x8D
     TAKEN_OVER = 0x8E
+    FILTER_INVALID = 0x8F
     TOPIC_INVALID = 0x90
+    PACKET_ID_UNKNOWN = 0x92
     RECEIVE_MAXIMUM_EXCEEDED = 0x93
     TOPIC_ALIAS_INVALID = 0x94
     TOO_LARGE = 0x95
     QUOTA_EXCEEDED = 0x97
+    ADMINISTRATIVE = 0x98
     RETAIN_UNSUPPORTED = 0x9A
     QOS_UNSUPPORTED = 0x9B
+    SHARED_UNSUPPORTED = 0x9E
 
 
 #: CONNACK return codes of 3.1.1 for the reasons that it can name; everything else is "server unavailable".
