@@ -41,6 +41,8 @@ class Authenticator:
         self._users = index_users(users)
         self._passwords = Passwords(self._users)
         self._registry, self._metrics = registry, metrics
+        #: For changes: a connection of its own, so that no login waits for a write.
+        self.desk = None if registry is None else Registry(registry.path)
         self._devices = None if registry is None else Gatekeeper(registry, clock, self._count_refused)
         self.demanded = demanded or bool(users)
         self._fault: str | None = None
@@ -127,8 +129,8 @@ class Authenticator:
         return {} if self._registry is None else {"devices": self._fault}
 
     def refresh(self) -> None:
-        """Look at once: this process has changed the registry itself."""
-        self._tell(own=True)
+        """Look at once: this process has just changed the registry."""
+        self._tell()
 
     def close(self) -> None:
         """End the threads; write down who was last seen."""
@@ -136,9 +138,10 @@ class Authenticator:
             timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         seen = self.seen()
-        if self._registry is not None:
+        if self._registry is not None and self.desk is not None:
             if seen:
-                self._registry.see(seen)
+                self.desk.see(seen)
+            self.desk.close()
             self._registry.close()
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -153,15 +156,15 @@ class Authenticator:
         self._count_refused("registry")
 
     def _look(self) -> None:
-        self._tell(own=False)
+        self._tell()
         self._timers["look"] = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
-    def _tell(self, own: bool) -> None:
+    def _tell(self) -> None:
         if self._devices is None:
             return
         try:
             before = self._devices.version
-            names = self._devices.news(own)
+            names = self._devices.news()
             if before != self._devices.version:
                 self._count_known()
             self._fault = None
@@ -174,8 +177,8 @@ class Authenticator:
 
     def _write_seen(self) -> None:
         seen = self.seen()
-        if seen and self._registry is not None:
-            done = asyncio.get_running_loop().run_in_executor(self._threads, self._registry.see, seen)
+        if seen and self.desk is not None:
+            done = asyncio.get_running_loop().run_in_executor(self._threads, self.desk.see, seen)
             done.add_done_callback(self._on_seen)
         self._timers["seen"] = asyncio.get_running_loop().call_later(_WRITE_SEEN_S, self._write_seen)
 

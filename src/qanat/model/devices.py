@@ -20,6 +20,9 @@ from qanat.model.project import parse_duration
 #: What a device may do unless it is said otherwise: everything under its own name, `STREAM/ID` and below.
 OWN_TOPICS = ("+/{id}/#",)
 
+#: The keys of a record that say how the device comes in.
+WAYS = frozenset({"credential", "password", "password_hash", "certificate", "common_name"})
+
 _LONGEST = 128
 _REFUSED = "/+#:{}"
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1))
@@ -110,8 +113,8 @@ def over(record: Record, defaults: Record) -> Record:
     """The record, and where it says nothing what the defaults say; a way to come in counts as one thing."""
     said = {name: value for name, value in _values(record).items() if value is not None and name != "id"}
     basic = {name: value for name, value in _values(defaults).items() if value is not None}
-    if said.keys() & _WAYS:
-        basic = {name: value for name, value in basic.items() if name not in _WAYS}
+    if said.keys() & WAYS:
+        basic = {name: value for name, value in basic.items() if name not in WAYS}
     return Record(**{**basic, **said, "id": record.id})
 
 
@@ -186,7 +189,6 @@ def parse_label(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-_WAYS = frozenset({"credential", "password", "password_hash", "certificate", "common_name"})
 _T = TypeVar("_T")
 
 

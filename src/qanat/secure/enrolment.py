@@ -35,9 +35,11 @@ class Enrolled:
 def enrol(records: Sequence[Record], now: int) -> tuple[Enrolled, ...]:
     """The devices that the records describe, each with one way to come in; without a word about it, a password.
 
-    Raises `ConfigError` that says which record is wrong. Hashing takes 0.05 ms a device, 20 ms for passwords that
-    somebody chose.
+    Raises `ConfigError` that says which record is wrong, or that there is none. Hashing takes 0.05 ms a device, 20 ms
+    for passwords that somebody chose.
     """
+    if not records:
+        raise ConfigError("there is no device in it", hint="one object or line for each device")
     devices = [apply_record(Device(record.id, created_at=now), record) for record in records]
     known: set[str] = set()
     for device in devices:

@@ -95,13 +95,13 @@ class Gatekeeper:
             one.value == user.proof and self._counts(one.expires_at) for one in self.registry.credentials(user.name)
         )
 
-    def news(self, own: bool = False) -> tuple[str, ...]:
+    def news(self) -> tuple[str, ...]:
         """Whose rights ended or changed since this was asked last; forgets what it knew of them.
 
-        Costs microseconds while nothing has happened. `own`: this process itself has changed something.
+        Costs microseconds while nothing has happened.
         """
         now, names = self._clock(), set[str]()
-        if self.registry.moved() or own:
+        if self.registry.moved():
             self.version += 1
             names |= self._changed()
             self._next_expiry = self.registry.next_expiry(self._looked)

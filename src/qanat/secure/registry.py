@@ -181,7 +181,7 @@ class Registry:
     # --- what a running gateway asks ---------------------------------------------------------------------------------
 
     def moved(self) -> bool:
-        """Whether another process or another `Registry` wrote since this was asked last; costs a few microseconds."""
+        """Whether another `Registry` of this file, in any process, wrote since this was asked last; costs little."""
         version = int(self._ask("PRAGMA data_version", ())[0][0])
         moved, self._version = version != self._version, version
         return moved
