@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,15 @@ class Decoded:
 
 #: (payloads, columns) -> rows and what did not fit. A payload may hold several rows; it is taken whole or not at all.
 Decode = Callable[[Sequence[bytes], Sequence[Column]], Decoded]
+
+
+@runtime_checkable
+class RelativeTimes(Protocol):
+    """A decoder whose event times may count from the arrival: those less than `relative_below` ms away from 1970."""
+
+    @property
+    def relative_below(self) -> int:
+        """In milliseconds."""
 
 
 class Block(Sequence[bytes]):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qanat.codec.base import BadRow, Decode, Decoded, join_payloads
+from qanat.codec.base import BadRow, Decode, Decoded, RelativeTimes, join_payloads
 from qanat.codec.csv import CsvOptions
 from qanat.codec.csv_fields import parse_columns
 from qanat.errors import ConfigError
@@ -137,21 +137,26 @@ def _admit_stream(
     rows, index, times = decoded.rows, decoded.index, None
     if mine[0].fill:
         rows, misfits = _fill(inlet.stream, rows, mine, owner[index])
+        gone = {bad.index for bad in decoded.bad}
         for which, reason in misfits.items():
             for place in np.flatnonzero(owner == which).tolist():
-                bury(place, DeadKind.CAPTURE, reason)
+                if place not in gone:
+                    bury(place, DeadKind.CAPTURE, reason)
         if misfits:
             good = ~np.isin(owner[index], list(misfits))
             rows, index = rows.filter(pa.array(good)), index[good]
     arrivals = np.array([offer.arrived for offer in mine], dtype=np.int64)[owner]
     if inlet.stream.arrival is not None and rows.num_rows:
         here = arrivals[index]
-        rows, times = _fill_arrival(rows, inlet.stream.arrival, here)
+        relative = _relative_below(inlet.decode, inlet.stream.arrival, mine[0])
+        rows, times = _fill_arrival(rows, inlet.stream.arrival, here, relative)
         early = times > here + skew  # so, since the difference can leave 64 bits
         if early.any():
-            for row in np.flatnonzero(early).tolist():
-                bury(int(index[row]), DeadKind.FUTURE, _future(int(times[row]), int(here[row]), skew))
-            rows, index, times = rows.filter(pa.array(~early)), index[~early], times[~early]
+            places, firsts = np.unique(index[early], return_index=True)
+            for place, row in zip(places.tolist(), np.flatnonzero(early)[firsts].tolist(), strict=True):
+                bury(place, DeadKind.FUTURE, _future(int(times[row]), int(here[row]), skew))
+            good = ~np.isin(index, places)  # a payload is taken whole or not at all
+            rows, index, times = rows.filter(pa.array(good)), index[good], times[good]
     if rows.num_rows:
         batch.accepted[inlet.stream.name] += rows.num_rows
         for which, count in enumerate(np.bincount(owner[index], minlength=len(mine)).tolist()):
@@ -174,6 +179,9 @@ def _fill(
     """The rows with the columns that their offers fill, in the stream's order; and why an offer's texts do not fit."""
     columns = {column.name: column for column in stream.columns}
     filled = [columns[name] for name, _ in offers[0].fill]
+    if stream.arrival is not None:  # where nobody says it, it is the arrival time
+        name = stream.arrival.name
+        filled = [replace(one, type=one.type.with_nullable(True)) if one.name == name else one for one in filled]
     texts, misfits = parse_columns([[text for _, text in offer.fill] for offer in offers], filled, _TEXTS)
     made = dict(zip(rows.schema.names, rows.columns, strict=True))
     for column, values in zip(filled, texts.columns, strict=True):
@@ -199,14 +207,29 @@ def _decode_all(inlet: Inlet, payloads: Sequence[bytes]) -> Decoded:
     return Decoded(rows[0] if rows else left.rows, np.concatenate([left.index, right.index + half]), bad)
 
 
-def _fill_arrival(rows: pa.RecordBatch, arrival: ArrivalColumn, arrived: Times) -> tuple[pa.RecordBatch, Times]:
-    """The rows with every event time given, and those times in ms."""
+def _fill_arrival(
+    rows: pa.RecordBatch, arrival: ArrivalColumn, arrived: Times, relative_below: int
+) -> tuple[pa.RecordBatch, Times]:
+    """The rows with every event time given, and those times in ms. Less than `relative_below` counts from arrival."""
     place = rows.schema.get_field_index(arrival.name)
     column = rows.column(place)
     if column.null_count:
         column = pc.coalesce(column, _from_ms(arrived, arrival.per_second, column.type))
         rows = rows.set_column(place, rows.schema.field(place), column)
-    return rows, _to_ms(column, arrival.per_second)
+    times = _to_ms(column, arrival.per_second)
+    near = np.abs(times) < relative_below if relative_below else np.zeros(0, dtype=bool)
+    if near.any():
+        times = np.where(near, arrived + times, times)
+        column = pc.if_else(pa.array(near), _from_ms(times, arrival.per_second, column.type), column)
+        rows = rows.set_column(place, rows.schema.field(place), column)
+    return rows, times
+
+
+def _relative_below(decode: Decode, arrival: ArrivalColumn, offer: Offer) -> int:
+    """In ms; 0 where all times count from 1970, and where the topic says them."""
+    if not isinstance(decode, RelativeTimes) or any(name == arrival.name for name, _ in offer.fill):
+        return 0
+    return decode.relative_below
 
 
 def _from_ms(times: Times, per_second: int | None, kind: pa.DataType) -> pa.Array:

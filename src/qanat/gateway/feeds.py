@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qanat.codec.base import Decode
+from qanat.codec.framed import Schemas
 from qanat.codec.csv import CsvOptions
 from qanat.codec.csv_fields import parse_columns
 from qanat.errors import ConfigError
-from qanat.gateway.formats import DEFAULT, Layout, Reader, open_format
+from qanat.gateway.formats import DEFAULT, FILE_FORMATS, Layout, Reader, check_settings, open_format
 from qanat.model.sources import Constant, Source
 from qanat.model.streams import Column, Stream
 
@@ -72,11 +73,11 @@ class Feed:
         return tuple(one.column for one in self.fillings)
 
     def choose(self, wanted: Decode | None, sender: Sender) -> Decode | None:
-        """How payloads are read: as the source demands, else as the front wants it, else by their content type."""
-        if self.format is not None:
-            return self.decode
+        """How payloads are read: as the front has cut them, else as the source demands, else by their content type."""
         if wanted is not None:
             return wanted
+        if self.format is not None:
+            return self.decode
         said = sender.attributes.get("content_type") if sender.attributes else None
         return self.decode if said is None else self.reader.decoder(said)
 
@@ -93,7 +94,8 @@ class Feed:
 
 
 def open_feed(
-    name: str | None, source: Source, streams: Mapping[str, Stream], accepts: frozenset[str], captures: Sequence[str]
+    name: str | None, source: Source, streams: Mapping[str, Stream], accepts: frozenset[str], captures: Sequence[str],
+    schemas: Schemas | None = None,
 ) -> Feed:
     """`captures`: the names that the source's pattern captures. Raises `ConfigError`."""
     whose = f"source {name!r}" if name is not None else f"stream {source.stream}"
@@ -119,9 +121,13 @@ def open_feed(
         source.header,
         source.delimiter,
         frozenset(filled),
+        schemas,
     )
     asks = any(one.asked not in (None, "topic") for one in fillings)
-    decode = open_format(source.format or DEFAULT, layout)
+    is_file = source.folder is not None and source.format in FILE_FORMATS
+    if not is_file:
+        check_settings(source.format, layout)
+    decode = None if is_file else open_format(source.format or DEFAULT, layout)
     return Feed(name, stream, source.format, decode, Reader(layout), tuple(fillings), asks)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qanat.codec.base import Decode
+from qanat.codec.framed import Schemas
 from qanat.errors import ConfigError
 from qanat.gateway.feeds import Feed, Fill, Sender, open_feed
 from qanat.gateway.offers import Offer, Verdict
@@ -54,7 +55,8 @@ class Route:
     ) -> Offer:
         """These payloads for the stream of this route, as the route says that they are to be read.
 
-        `decode`: how the front wants them read; it goes before the content type, and a source's `format` before both.
+        `decode`: how the front has cut them and wants them read; it goes before the source's `format`, which goes before
+        the content type. A front that cuts payloads leaves them whole where `format` is not None.
         """
         feed, fill = self.feed, self.fill
         if feed is not None:
@@ -105,8 +107,9 @@ class Routes:
         streams: Mapping[str, Stream],
         accepts: frozenset[str] | None,
         sources: Mapping[str, Source] | None = None,
+        schemas: Schemas | None = None,
     ) -> None:
-        self._streams = streams
+        self._streams, self._schemas = streams, schemas
         self._accepts = (frozenset(streams) if accepts is None else accepts) - {DEAD_LETTERS, LATE}
         unknown = self._accepts - set(streams)
         if unknown:
@@ -114,7 +117,7 @@ class Routes:
                 f"no such stream: {', '.join(sorted(unknown))}",
                 hint=f"the streams are: {', '.join(sorted(streams)) or 'none'}",
             )
-        self._own = {name: open_feed(None, Source(stream=name), streams, self._accepts, ()) for name in self._accepts}
+        self._own = {name: open_feed(None, Source(stream=name), streams, self._accepts, (), schemas) for name in self._accepts}
         self._cache: dict[str, Route] = {}
         self._intakes: dict[str, Intake] = {}
         self._table = self._open(sources or {})
