@@ -97,7 +97,8 @@ def open_repair(log: Log, directory: Path, data: Path | None, params: list[str] 
     for stream in streams.values() if declare else ():
         log.create(folder.project.retained(stream))
     inputs = frozenset(streams) - {DEAD_LETTERS, LATE} - written_by(program)
-    return Repair(log, streams, Routes(streams, inputs), int(folder.project.max_future_skew), now_ms)
+    routes = Routes(streams, inputs, folder.project.sources)
+    return Repair(log, streams, routes, int(folder.project.max_future_skew), now_ms)
 
 
 class _Direct:

@@ -6,6 +6,7 @@ the middle, nothing is stored twice. What does not fit stays where it is. See do
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import enum
 import threading
@@ -24,6 +25,8 @@ from qanat.gateway.routes import Route, Routes, Sender
 from qanat.log.base import Append, Log, Transaction
 from qanat.model.streams import DEAD_LETTERS, Stream
 
+#: Sources that are their letters' client, and read what they bring in their own way.
+_INTAKES = ("broker", "folder")
 #: Letters of one transaction.
 AT_ONCE = 1_000
 
@@ -159,10 +162,14 @@ class Repair:
         """As a message with this topic would go now; else the stream that was addressed then."""
         if terms.to is not None:
             return self._routes.find(terms.to)
+        route = None
         if letter.source == "mqtt":
             route = self._routes.resolve(letter.origin)
-            if route.stream is not None:
-                return route
+        elif letter.source in _INTAKES:
+            with contextlib.suppress(KeyError):  # the source has another name by now
+                route = self._routes.intake(letter.client).resolve(letter.origin)
+        if route is not None and route.stream is not None:
+            return route
         return self._routes.find(letter.stream or "")
 
     def _offer(self, letter: Letter, data: bytes, route: Route, terms: Terms) -> Offer:
