@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from qanat.cli.apply import apply
+from qanat.cli.bench import app as bench
 from qanat.cli.dead import app as dead
 from qanat.cli.demo import demo
 from qanat.cli.device import app as device
@@ -105,6 +106,7 @@ app.add_typer(dead, name="dead")
 app.add_typer(device, name="device")
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

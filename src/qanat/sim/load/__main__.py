@@ -12,13 +12,13 @@ from qanat.sim.load.terms import Load
 
 
 def main() -> int:
-    """Read a load, run it, print what came of it; 1 and a line on stderr where it failed."""
+    """Read a load, run it, print what came of it; where it failed, an error as the command line has it."""
     load = msgspec.json.decode(sys.stdin.buffer.read(), type=Load)
     try:
         result = run(load)
     except QanatError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return error.exit_code
     sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
     return 0
 
