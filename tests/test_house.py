@@ -31,6 +31,7 @@ ROOMS = {"model", "observe", "log", "codec", "gateway", "sql", "lake", "stores",
     "control",
     "sim",
     "trial",
+    "contracts",
     "cli",
 }
 GROUND = {"__init__.py", "__main__.py", "errors.py", "clock.py", "py.typed"}

@@ -41,12 +41,14 @@ _TEXTS = CsvOptions()
 class Inlet:
     """A stream as its input is decoded: the columns, with NULL allowed where the arrival time is filled in.
 
-    `decode` is for offers that bring no decoder of their own.
+    `decode` is for offers that bring no decoder of their own. `schema_version`: the version of the stream's contract
+    that is in force; dead letters carry it.
     """
 
     stream: Stream
     columns: tuple[Column, ...]
     decode: Decode
+    schema_version: int | None = None
 
 
 @dataclass(slots=True)
@@ -68,20 +70,23 @@ class Batch:
 class _Letters:
     """Dead letters of one flush, by offer."""
 
+    inlets: Mapping[str, Inlet]
     by_offer: dict[int, list[Dead]] = field(default_factory=dict)
-    rows: list[tuple[int, str, str, bytes, str, str, str]] = field(default_factory=list)
+    rows: list[tuple[int, str, str, bytes, str, str, str, int | None]] = field(default_factory=list)
 
     def add(self, number: int, offer: Offer, dead: Dead) -> None:
         self.by_offer.setdefault(number, []).append(dead)
         data = offer.payloads[dead.index]
-        self.rows.append((offer.arrived, offer.stream, dead.reason, data, offer.source, offer.origin, offer.client))
+        version = self.inlets[offer.stream].schema_version if offer.known else None
+        place = (offer.source, offer.origin, offer.client, version)
+        self.rows.append((offer.arrived, offer.stream, dead.reason, data, *place))
 
 
-def open_inlet(stream: Stream, decode: Decode) -> Inlet:
+def open_inlet(stream: Stream, decode: Decode, schema_version: int | None = None) -> Inlet:
     """Raises `ConfigError` where the arrival column is not a column, or holds no times."""
     arrival = stream.arrival
     if arrival is None:
-        return Inlet(stream, stream.columns, decode)
+        return Inlet(stream, stream.columns, decode, schema_version)
     by_name = {column.name: column for column in stream.columns}
     if arrival.name not in by_name:
         raise ConfigError(f"the event time column {arrival.name} is not a column of the stream {stream.name}")
@@ -93,12 +98,12 @@ def open_inlet(stream: Stream, decode: Decode) -> Inlet:
         replace(column, type=column.type.with_nullable(True)) if column.name == arrival.name else column
         for column in stream.columns
     )
-    return Inlet(stream, columns, decode)
+    return Inlet(stream, columns, decode, schema_version)
 
 
 def admit(offers: Sequence[Offer], inlets: Mapping[str, Inlet], max_future_skew_ms: int) -> Batch:
     """Everything that one flush puts into the log."""
-    batch, letters = Batch(rows=[0] * len(offers)), _Letters()
+    batch, letters = Batch(rows=[0] * len(offers)), _Letters(inlets)
     alike: dict[tuple[str, Decode | None, tuple[str, ...]], list[int]] = {}
     for number, offer in enumerate(offers):
         if not offer.payloads:
@@ -300,9 +305,9 @@ def _close(batch: Batch, letters: _Letters, offers: Sequence[Offer]) -> None:
         batch.appends.append(Append(DEAD_LETTERS, 0, _dead_rows(letters.rows), min(times), min(times), max(times)))
 
 
-def _dead_rows(rows: Sequence[tuple[int, str, str, bytes, str, str, str]]) -> pa.RecordBatch:
-    """Dead letters as rows; partition, offset and schema version are NULL for what never was in a stream."""
-    names = ("arrived", "stream", "reason", "data", "source", "origin", "client")
+def _dead_rows(rows: Sequence[tuple[int, str, str, bytes, str, str, str, int | None]]) -> pa.RecordBatch:
+    """Dead letters as rows; partition and offset are NULL for what never was in a stream."""
+    names = ("arrived", "stream", "reason", "data", "source", "origin", "client", "schema_version")
     given = dict(zip(names, zip(*rows, strict=True), strict=True))
     columns = []
     for name in _DEAD_SCHEMA.names:

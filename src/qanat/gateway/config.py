@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qanat.contracts.decoders import Contracts
 from qanat.errors import ConfigError
 from qanat.gateway.limits import RateLimits
 from qanat.gateway.mqtt.machine import Limits
@@ -59,8 +60,9 @@ class GatewayConfig:
     """What listens, who may come in, and how much.
 
     `users`: none on a loopback address means that everybody may publish; any other address demands users, or devices.
-    `devices`: the file of their registry, made where it is missing, or None. `registered`: it has some. `accepts`: the
-    streams that take input from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
+    `devices`: the file of their registry, made where it is missing, or None. `registered`: it has some.
+    `contracts`: the schemas of streams, and the registry that they are kept in. `accepts`: the streams that take input
+    from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
     beside the topics of their own name; `base`: what their paths are relative to. `stop_timeout_ms`: how long `stop`
     waits for what is in flight.
     """
@@ -74,6 +76,7 @@ class GatewayConfig:
     grpc: Listener = Listener("grpc")
     users: tuple[User, ...] = ()
     devices: Path | None = None
+    contracts: Contracts | None = None
     registered: bool = False
     limits: RateLimits = field(default_factory=RateLimits)
     accepts: frozenset[str] | None = None

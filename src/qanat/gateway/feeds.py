@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qanat.codec.base import Decode
-from qanat.codec.framed import Schemas
 from qanat.codec.csv import CsvOptions
 from qanat.codec.csv_fields import parse_columns
+from qanat.codec.framed import Schemas
 from qanat.errors import ConfigError
 from qanat.gateway.formats import DEFAULT, FILE_FORMATS, Layout, Reader, check_settings, open_format
 from qanat.model.sources import Constant, Source

@@ -193,6 +193,9 @@ def check_settings(name: str | None, layout: Layout) -> None:
             )
 
 
+# --- factories -------------------------------------------------------------------------------------------------------
+
+
 def _schemas(layout: Layout) -> Schemas:
     if layout.schemas is None:
         raise ConfigError(f"{layout.whose}: there is no schema registry here", hint="qanat up keeps one for a project")
@@ -208,9 +211,6 @@ def _framed(layout: Layout, plain: str | None = None) -> Decode:
 
 def _bound(layout: Layout, name: str) -> Decode:
     return _schemas(layout).bound(layout.stream.name, name)
-
-
-# --- factories -------------------------------------------------------------------------------------------------------
 
 
 def _vendor(layout: Layout, decode: Decode, plain: Decode | None) -> Decode | None:

@@ -117,7 +117,9 @@ class Routes:
                 f"no such stream: {', '.join(sorted(unknown))}",
                 hint=f"the streams are: {', '.join(sorted(streams)) or 'none'}",
             )
-        self._own = {name: open_feed(None, Source(stream=name), streams, self._accepts, (), schemas) for name in self._accepts}
+        self._own = {
+            name: open_feed(None, Source(stream=name), streams, self._accepts, (), schemas) for name in self._accepts
+        }
         self._cache: dict[str, Route] = {}
         self._intakes: dict[str, Intake] = {}
         self._table = self._open(sources or {})
@@ -128,7 +130,8 @@ class Routes:
             whose = f"source {name!r}"
             texts = (source.topic,) if source.topic is not None else source.mqtt.topics if source.mqtt else ()
             patterns = [parse_pattern(text, whose) for text in texts]
-            feed = open_feed(name, source, self._streams, self._accepts, _same_names(patterns, whose))
+            captures = _same_names(patterns, whose)
+            feed = open_feed(name, source, self._streams, self._accepts, captures, self._schemas)
             if source.topic is not None:
                 entries.append((whose, patterns[0], feed))
                 continue

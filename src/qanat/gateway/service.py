@@ -54,8 +54,10 @@ class Gateway:
         check_config(config)
         self._config, self._log = config, log
         self._checks: Checks = checks if checks is not None else dict
-        routes = Routes(streams, config.accepts, config.sources)
-        inlets = {name: open_inlet(streams[name], decode_payloads) for name in routes.inputs}
+        contracts = config.contracts
+        routes = Routes(streams, config.accepts, config.sources, contracts)
+        versions = {} if contracts is None else {name: contracts.version(name) for name in routes.inputs}
+        inlets = {name: open_inlet(streams[name], decode_payloads, versions.get(name)) for name in routes.inputs}
         registry = None if config.devices is None else Registry(config.devices)
         self._limiter = Limiter(config.limits)
         self._auth = Authenticator(config.users, registry, metrics, clock, config.registered)
