@@ -128,7 +128,8 @@ class Courier:
                 feed.subscription = subscription
         if subscription.retain_handling == 2 or (subscription.retain_handling == 1 and not is_new):
             return []
-        self._session.retained.update(sources)
+        if subscription.qos:
+            self._session.retained.update(sources)
         for source in sources:  # before the answer to SUBSCRIBE nothing comes
             self._feeds[source].is_fetching = True
         return sources
