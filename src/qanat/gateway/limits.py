@@ -86,9 +86,12 @@ class Account:
 
 
 class Limiter:
-    """The accounts of everybody. `message_size` is the largest message of a device, None for no limit."""
+    """The accounts of everybody. `message_size` is the largest message of a device, None for no limit.
 
-    def __init__(self, limits: RateLimits) -> None:
+    `is_free`: there is no limit to what is sent; fronts may then just set `Account.seen`.
+    """
+
+    def __init__(self, limits: RateLimits = RateLimits()) -> None:
         self._limits = limits
         self._total = Account("", limits.total)
         self._accounts: dict[str, Account] = {}
@@ -99,6 +102,7 @@ class Limiter:
             for rate in (one.messages_per_second, one.bytes_per_second)
         )
         self.message_size = limits.device.message_size
+        self.is_free = not self._rated and self.message_size is None
         self.connected = 0
 
     def open(self, name: str, now: int) -> Account | None:

@@ -17,6 +17,7 @@ from qanat.gateway.auth import Authenticator
 from qanat.gateway.config import GatewayConfig, Listener, check_config
 from qanat.gateway.http.app import Checks, HttpContext, _authenticate, create_app
 from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
+from qanat.gateway.http.devices import DeviceContext, mount_devices
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.intakes import Shared, checks_of, open_intakes
@@ -54,14 +55,13 @@ class Gateway:
         check_config(config)
         self._config, self._log = config, log
         self._checks: Checks = checks if checks is not None else dict
-        contracts = config.contracts
-        routes = Routes(streams, config.accepts, config.sources, contracts)
-        versions = {} if contracts is None else {name: contracts.version(name) for name in routes.inputs}
-        inlets = {name: open_inlet(streams[name], decode_payloads, versions.get(name)) for name in routes.inputs}
+        routes = Routes(streams, config.accepts, config.sources)
+        inlets = {name: open_inlet(streams[name], decode_payloads) for name in routes.inputs}
         registry = None if config.devices is None else Registry(config.devices)
         self._limiter = Limiter(config.limits)
         self._auth = Authenticator(config.users, registry, metrics, clock, config.registered)
         self._auth.seen = lambda: self._limiter.seen(clock())
+        metrics.devices_connected(lambda: self._limiter.connected)
         self._ingest = Ingest(inlets, log, metrics, config.ingest, clock)
         readable = {**streams, DEAD_LETTERS: dead_letter_stream()}
         self._outlets = Outlets(log, readable)
@@ -77,12 +77,16 @@ class Gateway:
                 log,
                 self._outlets,
                 readable,
+                self._limiter,
             )
         )
         context = HttpContext(self._ingest, routes, self._auth, metrics, self._health, clock, config.max_body_bytes)
         self.app: FastAPI = create_app(context)
         repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
         mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: _authenticate(self._auth, asked)))
+        if self._auth.desk is not None:
+            identify = lambda asked: _authenticate(self._auth, asked)  # noqa: E731
+            mount_devices(self.app, DeviceContext(self._auth.desk, self._auth, identify, clock))
         self._intakes = open_intakes(config.sources, routes, config.base, Shared(self._ingest, log, metrics, clock))
         tls = config.mqtts.tls
         self._mqtts_context = None if tls is None else server_context(tls)

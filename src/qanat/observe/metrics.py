@@ -28,7 +28,7 @@ made per flush or micro-batch, never per message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -82,9 +82,9 @@ class Metrics:
         """So many devices are registered."""
         self._devices_known.set(count)
 
-    def devices_connected(self, count: int) -> None:
-        """So many devices and users have a connection."""
-        self._devices_connected.set(count)
+    def devices_connected(self, count: Callable[[], int]) -> None:
+        """How many devices and users have a connection is asked whenever the metrics are read."""
+        self._devices_connected.set_function(count)
 
     def device_refused(self, reason: str) -> None:
         """Somebody who said to be a device was not let in; `reason` is one of a few words."""

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from qanat.errors import BackpressureError, LogFullError, ProtocolError, QanatError
+from qanat.gateway.limits import Account
 from qanat.gateway.mqtt.attributes import attributes_of
 from qanat.gateway.mqtt.courier import Courier
 from qanat.gateway.mqtt.filters import Filter, parse_filter
@@ -56,6 +57,7 @@ class Link(asyncio.Protocol):
         self._session: Session | None = None
         self._inbox: Inbox | None = None
         self._courier: Courier | None = None
+        self._account: Account | None = None
         self._is_turned_away = False
         self.client: Client | None = None
 
@@ -82,6 +84,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         self._server.forget(self)
+        self._close_account()
         self._context.metrics.gateway_connections(_PROTOCOL, -1)
         will, self._machine.will = self._machine.will, None
         self._machine.disconnect(Reason.UNSPECIFIED, "the connection is gone")
@@ -134,6 +137,7 @@ class Link(asyncio.Protocol):
     def take_over(self) -> None:
         """Another connection came with the same client id: it gets the session."""
         self._let_go()
+        self._close_account()
         self.close(Reason.TAKEN_OVER, "another connection took this client id")
 
     def close(self, reason: int, text: str) -> None:
@@ -266,7 +270,9 @@ class Link(asyncio.Protocol):
     def _is_certified(self, packet: Connect) -> bool:
         """Whether the certificate says who this is, and CONNECT nothing else."""
         user = self._certified
-        return user is not None and packet.password is None and packet.username in (None, user.name)
+        if user is None or packet.password is not None or packet.username not in (None, user.name):
+            return False
+        return self._context.auth.still(user)  # its rights may have ended between the handshake and CONNECT
 
     async def _login(self, packet: Connect, name: str, secret: str) -> None:
         user = await self._context.auth.verify(name, secret)
@@ -288,6 +294,12 @@ class Link(asyncio.Protocol):
         self._who = {} if user is None else {"user": user.name}
         client = (user.name if user else "", packet.client_id or self._server.new_client_id())
         expiry = min(self._machine.session_expiry, self._context.limits.session_expiry_maximum_s)
+        self._server.displace(client)
+        self._account = self._context.limiter.open(client[0] or client[1], self._context.clock())
+        if self._account is None:
+            self._context.metrics.gateway_refused(_PROTOCOL, "connections")
+            self._machine.refuse(Reason.QUOTA_EXCEEDED, f"{client[0] or client[1]} has as many connections as it may")
+            return
         try:
             session, is_known = self._server.enter(self, client, clean=packet.clean, expiry_s=expiry)
         except BackpressureError as error:
@@ -335,11 +347,55 @@ class Link(asyncio.Protocol):
             if len(self._allowed) >= _MAX_ALLOWED:
                 self._allowed.clear()
             self._allowed[run.topic] = route
+        if not self._is_within_limits(run):
+            return
         if run.qos == 2:
             self._open_inbox().take(run, partial(self._offer, route))
             return
         done = self._on_stored if run.qos else self._on_unacknowledged
         self._context.ingest.put(self._offer(route, run, partial(done, run), None))
+
+    def _is_within_limits(self, run: Published) -> bool:
+        """Whether the run may be taken. What is over makes us read no further for a while; too much is refused."""
+        limiter, account, now = self._context.limiter, self._account, self._context.clock()
+        if account is None or limiter.is_free:
+            if account is not None:
+                account.seen = now
+            return True
+        if limiter.message_size is not None and max(map(len, run.payloads)) > limiter.message_size:
+            self._publish_small(run, limiter.message_size)
+            return False
+        grant = limiter.take(account, len(run.payloads), sum(map(len, run.payloads)), now)
+        if grant.refused:
+            self._turn_down(
+                run, "rate", f"{account.name} sends more than it may; come again in {grant.wait_ms / 1000:.1f} s"
+            )
+        elif grant.wait_ms and "limits" not in self._pauses:
+            self.pause("limits")
+            asyncio.get_running_loop().call_later(grant.wait_ms / 1000, self.resume, "limits")
+        return not grant.refused
+
+    def _publish_small(self, run: Published, limit: int) -> None:
+        """Turn down the messages that are larger than the limit, and publish the others."""
+        for number, payload in enumerate(run.payloads):
+            alone = Published(run.topic, run.qos, [payload], run.packet_ids[number : number + 1], run.properties)
+            if len(payload) > limit:
+                self._turn_down(alone, "message_size", f"a message of {len(payload)} bytes; the limit is {limit}")
+            else:
+                self._publish(alone)
+
+    def _turn_down(self, run: Published, why: str, text: str) -> None:
+        """Over a limit: PUBACK or PUBREC 0x97 in version 5, a closed connection in 3.1.1; QoS 0 is shed and counted."""
+        self._context.metrics.gateway_refused(_PROTOCOL, why, len(run.payloads))
+        if run.qos:
+            self._machine.nack(run.packet_ids, Reason.QUOTA_EXCEEDED, text, run.qos)
+        else:
+            self._server.count_shed(run.topic, len(run.payloads))
+
+    def _close_account(self) -> None:
+        account, self._account = self._account, None
+        if account is not None:
+            self._context.limiter.close(account)
 
     def _open_inbox(self) -> Inbox:
         """The inbox of the session, which most do not need; only called when there is a session."""

@@ -7,10 +7,11 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.ingest import Ingest
+from qanat.gateway.limits import Limiter
 from qanat.gateway.mqtt.attributes import attributes_of
 from qanat.gateway.mqtt.inbox import Inbox
 from qanat.gateway.mqtt.link import Link
@@ -46,6 +47,7 @@ class MqttContext:
     log: Log
     outlets: Outlets
     streams: Mapping[str, Stream]
+    limiter: Limiter = field(default_factory=Limiter)
 
 
 class _Kept:
@@ -72,6 +74,7 @@ class MqttServer:
         self.tasks: set[asyncio.Task[None]] = set()
         self.sessions = Sessions(_Kept(context.ingest, context.log), context.limits.max_sessions, context.clock)
         self._by_client: dict[Client, Link] = {}
+        self._by_user: dict[str, set[Link]] = {}
         self._inboxes: dict[Client, Inbox] = {}
         self._wills = Wills(self._publish_will)
         self._servers: list[asyncio.Server] = []
@@ -118,17 +121,21 @@ class MqttServer:
 
     # --- the links call these ----------------------------------------------------------------------------------------
 
-    def enter(self, link: Link, client: Client, *, clean: bool, expiry_s: int) -> tuple[Session, bool]:
-        """Make `link` the connection of this client, with its session; whether that was known.
-
-        An older connection is told that it was taken over. Raises `BackpressureError` for one session too many.
-        """
+    def displace(self, client: Client) -> None:
+        """The client comes anew: an older connection of it is told that it was taken over."""
         older = self._by_client.pop(client, None)
         if older is not None:
             older.take_over()
+
+    def enter(self, link: Link, client: Client, *, clean: bool, expiry_s: int) -> tuple[Session, bool]:
+        """Make `link` the connection of this client, with its session; whether that was known.
+
+        Raises `BackpressureError` for one session too many.
+        """
         session, is_known = self.sessions.open(client, clean=clean, expiry_s=expiry_s)
         self._wills.cancel(client, clean=clean)
         self._by_client[client] = link
+        self._by_user.setdefault(client[0], set()).add(link)
         return session, is_known
 
     def busy_inbox(self, session: Session) -> Inbox | None:
@@ -145,8 +152,14 @@ class MqttServer:
     def forget(self, link: Link) -> None:
         """A connection is gone."""
         self.links.discard(link)
-        if link.client is not None and self._by_client.get(link.client) is link:
+        if link.client is None:
+            return
+        if self._by_client.get(link.client) is link:
             del self._by_client[link.client]
+        others = self._by_user.get(link.client[0], set())
+        others.discard(link)
+        if not others:
+            self._by_user.pop(link.client[0], None)
 
     def will(self, pending: PendingWill, session_expiry_s: int) -> None:
         """A connection broke whose client has left a will."""
@@ -169,7 +182,8 @@ class MqttServer:
     def _publish_will(self, pending: PendingWill) -> None:
         will, context = pending.will, self.context
         route = context.routes.resolve(will.topic)
-        if route.refusal is not None or not may_publish(pending.user, route.name, will.topic):
+        gone = pending.user is not None and not context.auth.still(pending.user)
+        if gone or route.refusal is not None or not may_publish(pending.user, route.name, will.topic):
             context.metrics.gateway_refused(_PROTOCOL, "not_allowed")
             return
         who = attributes_of({} if pending.user is None else {"user": pending.user.name}, will.properties)
@@ -190,8 +204,8 @@ class MqttServer:
 
     def _on_rights(self, name: str) -> None:
         """The rights of a user have ended or changed: he comes again, or not."""
-        for link in list(self.links):
-            if link.user is not None and link.user.name == name and not self.context.auth.still(link.user):
+        for link in list(self._by_user.get(name, ())):
+            if link.user is not None and not self.context.auth.still(link.user):
                 link.close(Reason.ADMINISTRATIVE, "the rights of this user have changed")
 
     def _sweep(self) -> None:
