@@ -101,6 +101,8 @@ def _alone(payload: bytes, names: Sequence[str], delimiter: str, columns: Sequen
             return f"not CSV: the first line: {error}"
         if len(set(names)) < len(names) or not any(names):
             return "not CSV: the first line must name the fields, each once"
+        if not {column.name for column in columns} & set(names):
+            return f"no column is called {' or '.join(map(repr, names[:5]))}"
     decoded = _by_name(body, names, delimiter, columns)
     if decoded.bad:
         first_bad = decoded.bad[0]

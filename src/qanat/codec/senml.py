@@ -59,7 +59,7 @@ _PLAIN_BASE64 = str.maketrans("-_", "+/")
 Record = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SenmlDecoder:
     """`places`: column -> its place in `FIELDS`. `event_time`: the column that takes the arrival where no time is said.
 
