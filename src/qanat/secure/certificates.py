@@ -5,17 +5,17 @@ The reader walks just as much of X.509 (RFC 5280, 4.1) in DER as lies before the
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
-import ssl
 
 from qanat.errors import ConfigError
 
-_SEQUENCE, _SET, _OID, _VERSION = 0x30, 0x31, 0x06, 0xA0
+_SEQUENCE, _OID, _VERSION = 0x30, 0x06, 0xA0
 #: id-at-commonName, 2.5.4.3
 _COMMON_NAME = bytes((0x55, 0x04, 0x03))
 _TEXTS = {0x0C: "utf-8", 0x13: "ascii", 0x16: "ascii", 0x14: "latin-1", 0x1E: "utf-16-be"}
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 def fingerprint(der: bytes) -> str:
@@ -32,15 +32,19 @@ def read_fingerprint(text: str) -> str:
     if re.fullmatch(r"[0-9a-f]{64}", plain):
         return plain
     found = _PEM.search(text)
+    if found is None:
+        raise ConfigError(
+            "there is no certificate: neither PEM nor 64 hexadecimal digits",
+            hint="openssl x509 -in FILE -noout -fingerprint -sha256",
+        )
     try:
-        if found is not None:
-            return fingerprint(ssl.PEM_cert_to_DER_cert(found[0]))
-    except ValueError as error:
-        raise ConfigError(f"the certificate is damaged: {error}", hint="openssl x509 -in FILE -noout -text") from error
-    raise ConfigError(
-        "there is no certificate: neither PEM nor 64 hexadecimal digits",
-        hint="openssl x509 -in FILE -noout -fingerprint -sha256",
-    )
+        der = base64.b64decode("".join(found[1].split()), validate=True)
+        ((tag, _),) = _children(der)
+    except (ValueError, IndexError) as error:
+        raise ConfigError("the certificate is damaged", hint="openssl x509 -in FILE -noout -text") from error
+    if tag != _SEQUENCE:
+        raise ConfigError("this is PEM, but no certificate", hint="openssl x509 -in FILE -noout -text")
+    return fingerprint(der)
 
 
 def common_name(der: bytes) -> str | None:
