@@ -43,6 +43,14 @@ STREAMS: Mapping[str, Stream] = {
     "stamped": Stream(
         "stamped", (Column("id", STRING), Column("ts", TIMESTAMP_LTZ)), event_time=ArrivalColumn("ts", None)
     ),
+    "events": Stream(
+        "events",
+        (
+            Column("v", BIGINT),
+            *(Column(f"ce_{name}", STRING) for name in ("id", "source", "type", "subject")),
+            Column("ce_time", TIMESTAMP_LTZ),
+        ),
+    ),
     "plain": Stream("plain", (Column("id", STRING),)),
     "spread": replace(POWER, name="spread", key=("client_id",), partitions=4),
     "predictions": Stream("predictions", (Column("id", STRING),)),

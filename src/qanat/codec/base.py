@@ -93,13 +93,17 @@ class Rows(Block):
         return [data[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
 
 
-def split_lines(data: bytes) -> tuple[Rows, npt.NDArray[np.int64]]:
-    """The lines that are not blank, without their line ends, and their numbers from 0."""
+def split_lines(data: bytes, breaks: npt.NDArray[np.int64] | None = None) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """The lines that are not blank, without their line ends, and their numbers from 0.
+
+    `breaks`: the line feeds that end a line; None: all of them.
+    """
     if not data:
         nothing = np.empty(0, dtype=np.int64)
         return Rows(data, nothing, nothing), nothing
     whole = np.frombuffer(data, dtype=np.uint8)
-    breaks = np.flatnonzero(whole == 10)
+    if breaks is None:
+        breaks = np.flatnonzero(whole == 10)
     starts = np.concatenate([np.zeros(1, dtype=np.int64), breaks + 1])
     ends = np.concatenate([breaks, np.array([len(data)], dtype=np.int64)])
     ends = ends - ((ends > starts) & (whole[ends - 1] == 13))

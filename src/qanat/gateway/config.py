@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qanat.codec.arrow_body import Limits as BodyLimits
 from qanat.contracts.decoders import Contracts
 from qanat.errors import ConfigError
 from qanat.gateway.limits import RateLimits
@@ -64,7 +65,7 @@ class GatewayConfig:
     `contracts`: the schemas of streams, and the registry that they are kept in. `accepts`: the streams that take input
     from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
     beside the topics of their own name; `base`: what their paths are relative to. `stop_timeout_ms`: how long `stop`
-    waits for what is in flight.
+    waits for what is in flight. `max_body_bytes`: of an HTTP body as it comes; `body_limits`: without its compression.
     """
 
     mqtt_host: str = "127.0.0.1"
@@ -85,6 +86,7 @@ class GatewayConfig:
     mqtt: Limits = field(default_factory=Limits)
     ingest: IngestLimits = field(default_factory=IngestLimits)
     max_body_bytes: int = 16 << 20
+    body_limits: BodyLimits = field(default_factory=BodyLimits)
     max_connections: int = 20_000
     stop_timeout_ms: int = 10_000
 

@@ -15,9 +15,11 @@ from qanat.errors import ConfigError
 from qanat.gateway.admit import open_inlet
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.config import GatewayConfig, Listener, check_config
-from qanat.gateway.http.app import Checks, HttpContext, _authenticate, create_app
+from qanat.gateway.http.app import Checks, HttpContext, HttpFront
 from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.devices import DeviceContext, mount_devices
+from qanat.gateway.http.identity import authenticate
+from qanat.gateway.http.mqtt_socket import MqttSocket
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.intakes import Shared, checks_of, open_intakes
@@ -80,12 +82,27 @@ class Gateway:
                 self._limiter,
             )
         )
-        context = HttpContext(self._ingest, routes, self._auth, metrics, self._health, clock, config.max_body_bytes)
-        self.app: FastAPI = create_app(context)
+        self._web = HttpFront(
+            HttpContext(
+                self._ingest,
+                routes,
+                self._auth,
+                metrics,
+                self._health,
+                clock,
+                self._limiter,
+                self._outlets,
+                log.state,
+                config.max_body_bytes,
+                config.body_limits,
+                MqttSocket(self._mqtt),
+            )
+        )
+        self.app: FastAPI = self._web.app
         repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
-        mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: _authenticate(self._auth, asked)))
+        mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: authenticate(self._auth, asked)))
         if self._auth.desk is not None:
-            identify = lambda asked: _authenticate(self._auth, asked)  # noqa: E731
+            identify = lambda asked: authenticate(self._auth, asked)  # noqa: E731
             mount_devices(self.app, DeviceContext(self._auth.desk, self._auth, identify, clock))
         self._intakes = open_intakes(config.sources, routes, config.base, Shared(self._ingest, log, metrics, clock))
         tls = config.mqtts.tls
@@ -117,7 +134,8 @@ class Gateway:
             await self._mqtt.start(bound["mqtts"], self._mqtts_context)
         if "http" in bound:
             self._mqtt.prepare()
-            self._http = HttpServer(self.app, config.stop_timeout_ms / 1000)
+            self._http = HttpServer(self._web, config.stop_timeout_ms / 1000, config.max_body_bytes, config.http_tls)
+            self._web.start()
             await self._http.start(bound["http"])
         for intake in self._intakes:
             intake.start()
@@ -127,6 +145,7 @@ class Gateway:
         self._mqtt.quiesce()
         for intake in self._intakes:
             intake.quiesce()
+        self._web.stop()
         if self._http is not None:
             await self._http.stop()
         await self._ingest.stop(self._config.stop_timeout_ms / 1000)

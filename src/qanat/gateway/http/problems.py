@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     413: "Body too large",
     415: "Unknown content type",
     422: "No row fits the stream",
@@ -54,19 +56,40 @@ def problem(
 
 def problem_of(error: QanatError) -> Response:
     """The response for an error of ours."""
+    status = status_of(error)
+    return problem(status, error.message, error.hint, _headers(error, status))
+
+
+def status_of(error: QanatError) -> int:
+    """The status that says what kind of error it is."""
     match error:
         case RefusedError(status=status):
-            return problem(status, error.message, error.hint)
+            return status
         case AuthError():
-            headers = {"www-authenticate": 'Basic realm="qanat", charset="UTF-8"'}
-            return problem(401, error.message, error.hint, headers)
-        case BackpressureError(retry_after=seconds):
-            return problem(429, error.message, error.hint, {"retry-after": str(max(1, round(seconds)))})
+            return 401
+        case BackpressureError():
+            return 429
         case LogFullError():
-            return problem(507, error.message, error.hint, {"retry-after": str(_RETRY_AFTER)})
+            return 507
         case UnknownStreamError():
-            return problem(404, error.message, error.hint)
+            return 404
         case DataError():
-            return problem(400, error.message, error.hint)
+            return 400
         case _:
-            return problem(503, error.message, error.hint, {"retry-after": str(_RETRY_AFTER)})
+            return 503
+
+
+def retry_after(error: QanatError) -> int | None:
+    """When (s) the same request may succeed, where that is a question of time."""
+    if isinstance(error, BackpressureError):
+        return max(1, math.ceil(error.retry_after))
+    return _RETRY_AFTER if status_of(error) in (429, 503, 507) else None
+
+
+def _headers(error: QanatError, status: int) -> dict[str, str] | None:
+    if status == 401:
+        return {"www-authenticate": 'Basic realm="qanat", charset="UTF-8", Bearer realm="qanat"'}
+    if status == 408:
+        return {"connection": "close"}
+    seconds = retry_after(error)
+    return None if seconds is None else {"retry-after": str(seconds)}

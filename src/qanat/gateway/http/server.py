@@ -1,4 +1,7 @@
-"""uvicorn inside our own event loop: we bind, start and stop it, and it leaves the process's signals alone."""
+"""uvicorn inside our own event loop: we bind, start and stop it, and it leaves the process's signals alone.
+
+With TLS files it speaks TLS, and puts the client's certificate, if it was verified, where `identity` looks for it.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,36 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from qanat.gateway.config import TlsFiles
+from qanat.gateway.http.identity import CERTIFICATE
+from qanat.gateway.tls import server_context
+
+#: A connection without a request is closed after so long (s): at its beginning, and between two requests.
+_FIRST_REQUEST = 30.0
+_NEXT_REQUEST = 75
 
 
 class HttpServer:
-    """One listener for one app."""
+    """One listener for one app. Raises `ConfigError` for TLS files that cannot be used."""
 
-    def __init__(self, app: FastAPI, stop_timeout: float) -> None:
+    def __init__(self, app: ASGIApp, stop_timeout: float, max_message_bytes: int, tls: TlsFiles | None = None) -> None:
+        context = None if tls is None else server_context(tls)
         config = uvicorn.Config(
             app,
+            http=_Protocol,
+            ws="websockets-sansio",
+            ws_max_size=max_message_bytes,
             log_config=None,
             access_log=False,
             lifespan="off",
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_NEXT_REQUEST,
             timeout_graceful_shutdown=max(1, round(stop_timeout)),
+            ssl_context_factory=None if context is None else lambda *_: context,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
@@ -41,6 +59,37 @@ class HttpServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with the client's certificate in the state of each request, and patience for the first one only."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        if certificate is not None:
+            self.app_state = {**self.app_state, CERTIFICATE: certificate}
+        self._waiting = self.loop.call_later(_FIRST_REQUEST, self._give_up)
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        self._waiting = None
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,70 @@
+"""Who sent a request: Basic credentials, a bearer token, or the certificate of the TLS connection. Decides nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from qanat.errors import AuthError
+from qanat.gateway.auth import Authenticator
+from qanat.secure.users import User
+
+#: Where a connection's `state` has the client's certificate (DER).
+CERTIFICATE = "client_certificate"
+
+Scope = MutableMapping[str, Any]
+
+
+async def identify(auth: Authenticator, scope: Scope, headers: Mapping[bytes, bytes]) -> User | None:
+    """The sender, or None where nobody is asked. What the request says goes before the certificate.
+
+    Raises `AuthError`.
+    """
+    if not auth.demanded:
+        return None
+    header = headers.get(b"authorization", b"").decode("latin-1")
+    if not header:
+        return _certified(auth, scope)
+    scheme, _, value = header.partition(" ")
+    match scheme.lower():
+        case "basic":
+            user = await auth.verify(*_basic(value))
+        case "bearer":
+            user = await auth.token(value.strip())
+        case _:
+            raise AuthError(f"credentials of an unknown kind: {scheme}", hint="curl -u NAME:PASSWORD ...")
+    if user is None:
+        raise AuthError("unknown user or wrong password, or a token that does not count")
+    return user
+
+
+async def authenticate(auth: Authenticator, request: HTTPConnection) -> User | None:
+    """As `identify`, for the routes of the app."""
+    return await identify(auth, request.scope, dict(request.scope["headers"]))
+
+
+def _certified(auth: Authenticator, scope: Scope) -> User | None:
+    certificate = scope.get("state", {}).get(CERTIFICATE)
+    user = None if certificate is None else auth.certificate(certificate)
+    if user is None:
+        unknown = "the client certificate belongs to no device that may come in"
+        raise AuthError(
+            unknown if certificate is not None else "this listener demands credentials",
+            hint="curl -u NAME:PASSWORD ..., or -H 'Authorization: Bearer TOKEN'",
+        )
+    return user
+
+
+def _basic(value: str) -> tuple[str, str]:
+    try:
+        text = base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        text = ""
+    name, colon, password = text.partition(":")
+    if not colon:
+        raise AuthError("these Basic credentials are not NAME:PASSWORD in base64", hint="curl -u NAME:PASSWORD ...")
+    return name, password
