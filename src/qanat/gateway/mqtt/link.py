@@ -347,13 +347,17 @@ class Link(asyncio.Protocol):
             if len(self._allowed) >= _MAX_ALLOWED:
                 self._allowed.clear()
             self._allowed[run.topic] = route
-        if not self._is_within_limits(run):
+        if not self._is_repeat(run) and not self._is_within_limits(run):
             return
         if run.qos == 2:
             self._open_inbox().take(run, partial(self._offer, route))
             return
         done = self._on_stored if run.qos else self._on_unacknowledged
         self._context.ingest.put(self._offer(route, run, partial(done, run), None))
+
+    def _is_repeat(self, run: Published) -> bool:
+        """Whether all of it is stored already: that is only said again, and never refused."""
+        return run.qos == 2 and self._session is not None and self._session.taken.issuperset(run.packet_ids)
 
     def _is_within_limits(self, run: Published) -> bool:
         """Whether the run may be taken. What is over makes us read no further for a while; too much is refused."""
