@@ -23,6 +23,7 @@ from qanat.cli.plan import plan
 from qanat.cli.query import query
 from qanat.cli.replay import replay
 from qanat.cli.run import run
+from qanat.cli.schema import app as schema
 from qanat.cli.sim import app as sim
 from qanat.cli.status import status
 from qanat.cli.tail import tail
@@ -104,6 +105,7 @@ app.command("replay")(replay)
 app.command("test")(run_tests)
 app.add_typer(dead, name="dead")
 app.add_typer(device, name="device")
+app.add_typer(schema, name="schema")
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)
 app.add_typer(bench, name="bench")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from qanat.cli.contracts import ProjectContracts
 from qanat.cli.project import Folder
 from qanat.cli.running import forget_running, write_running
 from qanat.cli.streams import all_streams, with_retention, written_by
@@ -39,14 +40,18 @@ class Station:
         program = with_retention(program, folder.project)
         folder.data.mkdir(parents=True, exist_ok=True)
         self._log = open_log(folder.log_url)
+        self._contracts: ProjectContracts | None = None
         try:
             streams = all_streams(program)
+            inputs = frozenset(streams) - {DEAD_LETTERS, LATE} - written_by(program)
+            self._contracts = ProjectContracts(folder, streams, inputs)  # before anything takes over what has changed
             metrics = Metrics()
             self._engine = Engine(program, self._log, _engine_options(folder), metrics=metrics)  # declares the streams
-            inputs = frozenset(streams) - {DEAD_LETTERS, LATE} - written_by(program)
-            self.gateway = Gateway(replace(config, accepts=inputs), streams, self._log, metrics, self._checks)
+            contracts = self._contracts.take_over()
+            config = replace(config, accepts=inputs, contracts=contracts)
+            self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
         except BaseException:
-            self._log.close()
+            self._close()
             raise
         self.inputs = tuple(sorted(inputs))
         self._faults: dict[str, str | None] = {"log": None, "engine": None}
@@ -58,7 +63,7 @@ class Station:
         try:
             await self.gateway.start()
         except BaseException:
-            self._log.close()
+            self._close()
             raise
         for stream in (dead_letter_stream(), late_stream()):
             self._log.create(self._project.retained(stream))
@@ -75,7 +80,12 @@ class Station:
         await self.gateway.stop()
         self._engine.stop()
         await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._log.close)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._log.close()
+        if self._contracts is not None:
+            self._contracts.close()
 
     def _run_engine(self) -> None:
         try:

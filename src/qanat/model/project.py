@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -155,6 +155,29 @@ class PipelineSettings(_Section, frozen=True):
     state_limit: Size | None = None
 
 
+class Contract(_Section, frozen=True):
+    """The contract of a stream: what a new version must be able to do, and its schema where it is not the columns.
+
+    `schema`: a file (.avsc, .proto, .json) relative to the project; `message`: which message of a .proto it is.
+    """
+
+    compatibility: (
+        Literal[
+            "NONE",
+            "BACKWARD",
+            "BACKWARD_TRANSITIVE",
+            "FORWARD",
+            "FORWARD_TRANSITIVE",
+            "FULL",
+            "FULL_TRANSITIVE",
+        ]
+        | None
+    ) = None
+    format: Literal["avro", "json-schema", "protobuf"] | None = None
+    schema: str | None = None
+    message: str | None = None
+
+
 class Project(_Section, frozen=True):
     """Everything that qanat.yaml may say."""
 
@@ -168,6 +191,7 @@ class Project(_Section, frozen=True):
     state_limit: Size | None = None
     pipelines: dict[str, PipelineSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
+    contracts: dict[str, Contract] = msgspec.field(default_factory=dict)
 
     def retained(self, stream: Stream) -> Stream:
         """The stream, with the project's retention where it has none of its own."""
