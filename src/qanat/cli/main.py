@@ -25,6 +25,7 @@ from qanat.cli.replay import replay
 from qanat.cli.run import run
 from qanat.cli.schema import app as schema
 from qanat.cli.sim import app as sim
+from qanat.cli.sources import sources
 from qanat.cli.status import status
 from qanat.cli.tail import tail
 from qanat.cli.test import run_tests
@@ -99,6 +100,7 @@ app.command("query")(query)
 app.command("tail")(tail)
 app.command("status")(status)
 app.command("explain")(explain)
+app.command("sources")(sources)
 app.command("plan")(plan)
 app.command("apply")(apply)
 app.command("replay")(replay)

@@ -68,9 +68,9 @@ class Feed:
     asks_sender: bool
 
     @property
-    def filled(self) -> tuple[str, ...]:
-        """The columns that are filled, whatever the payload says."""
-        return tuple(one.column for one in self.fillings)
+    def filled(self) -> Mapping[str, str]:
+        """The columns that are filled, whatever the payload says, and with what, as qanat.yaml says it."""
+        return {one.column: one.text if one.asked is None else f"${one.asked}" for one in self.fillings}
 
     def choose(self, wanted: Decode | None, sender: Sender) -> Decode | None:
         """How payloads are read: as the front has cut them, else as the source demands, else by their content type."""

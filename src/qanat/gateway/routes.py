@@ -85,6 +85,11 @@ class Intake:
         self._feed, self._table = feed, table
         self.filters = filters
 
+    @property
+    def feed(self) -> Feed:
+        """How its payloads become rows."""
+        return self._feed
+
     def resolve(self, topic: str) -> Route:
         """The route of a topic that the broker sent, or of a file's path."""
         feed = self._feed
@@ -99,7 +104,7 @@ class Intake:
 class Routes:
     """Topics of sources feed their streams; else the topics `NAME` and `NAME/...` feed the stream NAME.
 
-    Raises `ConfigError` for sources whose stream, columns, pattern or format cannot be, and for ambiguous patterns.
+    `feeds`: how payloads become rows, by source. Raises `ConfigError` for sources whose stream, columns, pattern or format cannot be, and for ambiguous patterns.
     """
 
     def __init__(
@@ -122,6 +127,7 @@ class Routes:
         }
         self._cache: dict[str, Route] = {}
         self._intakes: dict[str, Intake] = {}
+        self.feeds: dict[str, Feed] = {}
         self._table = self._open(sources or {})
 
     def _open(self, sources: Mapping[str, Source]) -> PatternTable[Feed]:
@@ -132,6 +138,7 @@ class Routes:
             patterns = [parse_pattern(text, whose) for text in texts]
             captures = _same_names(patterns, whose)
             feed = open_feed(name, source, self._streams, self._accepts, captures, self._schemas)
+            self.feeds[name] = feed
             if source.topic is not None:
                 entries.append((whose, patterns[0], feed))
                 continue
