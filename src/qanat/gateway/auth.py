@@ -7,6 +7,8 @@ change at any time: it is looked at every 100 ms.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +22,9 @@ from qanat.secure.users import User, index_users
 
 _THREADS = 2
 _LOOK_S = 0.1
-_WRITE_SEEN_S = 10.0
+_WRITE_SEEN_S = 30.0
+#: After so many names whose rights ended the event loop does something else first.
+_TOLD_AT_ONCE = 100
 
 
 class Authenticator:
@@ -46,10 +50,12 @@ class Authenticator:
         self._devices = None if registry is None else Gatekeeper(registry, clock, self._count_refused)
         self.demanded = demanded or bool(users)
         self._fault: str | None = None
+        self._seen_fault: str | None = None
         self.seen: Callable[[], Mapping[str, int]] = dict
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="qanat-argon2")
         self._running: dict[str, tuple[int, asyncio.Future[User | None]]] = {}
         self._watchers: list[Callable[[str], None]] = []
+        self._news: deque[str] = deque()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._count_known()
 
@@ -126,7 +132,7 @@ class Authenticator:
 
     def checks(self) -> Mapping[str, str | None]:
         """For /healthz: what is wrong with the registry, where there is one."""
-        return {} if self._registry is None else {"devices": self._fault}
+        return {} if self._registry is None else {"devices": self._fault or self._seen_fault}
 
     def refresh(self) -> None:
         """Look at once: this process has just changed the registry."""
@@ -137,10 +143,9 @@ class Authenticator:
         for timer in self._timers.values():
             timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        seen = self.seen()
         if self._registry is not None and self.desk is not None:
-            if seen:
-                self.desk.see(seen)
+            with contextlib.suppress(RegistryError):  # when a device was last seen is not worth an unclean end
+                self.desk.see(self.seen())
             self.desk.close()
             self._registry.close()
 
@@ -163,6 +168,8 @@ class Authenticator:
         if self._devices is None:
             return
         try:
+            if self._fault is not None:
+                self._devices.registry.probe()
             before = self._devices.version
             names = self._devices.news()
             if before != self._devices.version:
@@ -171,9 +178,17 @@ class Authenticator:
         except RegistryError as error:  # shown by /healthz, tried again
             self._fault = str(error)
             return
-        for name in names:
+        self._news += names
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Tell the watchers of the next few names; when 10,000 devices are disabled, others must not wait for it."""
+        for _ in range(min(len(self._news), _TOLD_AT_ONCE)):
+            name = self._news.popleft()
             for callback in self._watchers:
                 callback(name)
+        if self._news:
+            self._timers["news"] = asyncio.get_running_loop().call_later(0, self._pass_on)
 
     def _write_seen(self) -> None:
         seen = self.seen()
@@ -183,8 +198,9 @@ class Authenticator:
         self._timers["seen"] = asyncio.get_running_loop().call_later(_WRITE_SEEN_S, self._write_seen)
 
     def _on_seen(self, done: asyncio.Future[None]) -> None:
-        if not done.cancelled() and done.exception() is not None:
-            self._fault = str(done.exception())
+        if not done.cancelled():
+            error = done.exception()
+            self._seen_fault = None if error is None else str(error)
 
     def _count_known(self) -> None:
         if self._registry is not None:

@@ -186,6 +186,10 @@ class Registry:
         moved, self._version = version != self._version, version
         return moved
 
+    def probe(self) -> None:
+        """Raises `RegistryError` where the file cannot be read."""
+        self._ask("SELECT 1 FROM devices, credentials, seen, changes LIMIT 1", ())
+
     def last_change(self) -> int:
         """The number of the newest change of rights."""
         return int(self._ask("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'", ())[0][0])
