@@ -36,7 +36,8 @@ class FleetOptions:
     `speed`: fleet seconds per real second; 0 = as fast as acknowledgements come. `lead_ms`: no message is sent while
     one that is older by more than this is unacknowledged, so that clients cannot run apart however fast the replay is
     (QoS 1 only). `window`: unacknowledged messages per connection. `drain_s`: how long to wait for the last answers.
-    `patience_s`: how long to wait for a server that nobody has met yet.
+    `patience_s`: how long to wait for a server that nobody has met yet. `lost_connections`: so many are cut a minute,
+    over all clients, each in the middle of a packet.
     """
 
     host: str = "127.0.0.1"
@@ -53,6 +54,7 @@ class FleetOptions:
     drain_s: float = 30.0
     patience_s: float = 10.0
     seed: int = 1
+    lost_connections: float = 0.0
 
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
@@ -108,12 +110,13 @@ class Fleet:
         it breaks the protocol. Cancelling it closes the connections; the account stays valid.
         """
         self.began = time.monotonic()
-        pings = asyncio.create_task(self._ping())
+        pings, cuts = asyncio.create_task(self._ping()), asyncio.create_task(self._cut())
         try:
             await self._send_all(messages)
             await self._drain()
         finally:
             pings.cancel()
+            cuts.cancel()
             self.closing = True
             for client in self._clients.values():
                 client.leave()
@@ -168,6 +171,12 @@ class Fleet:
             for client in self._clients.values():
                 client.ping()
 
+    async def _cut(self) -> None:
+        while self.options.lost_connections:
+            await asyncio.sleep(self._random.expovariate(self.options.lost_connections / 60))
+            if self._clients and not self.closing:
+                self._random.choice(list(self._clients.values())).tear()
+
     def _client(self, name: str) -> _Client:
         client = self._clients.get(name)
         if client is None:
@@ -208,7 +217,7 @@ class _Client(asyncio.Protocol):
         self.in_flight: dict[int, tuple[int, float]] = {}  # packet id -> message number, when sent
         self._last_id = 0
         self._attempt = 0
-        self._ready = self._ever = False
+        self._ready = self._ever = self._torn = False
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._device = self._new_device()
@@ -270,6 +279,11 @@ class _Client(asyncio.Protocol):
             self._transport.write(GOODBYE)
             self._transport.close()
 
+    def tear(self) -> None:
+        """Lose the connection with the next packet half sent."""
+        if self._ready and self._transport is not None:
+            self._torn = True
+
     def ping(self) -> None:
         """Tell the server that the client lives."""
         if self._ready and self._transport is not None:
@@ -327,12 +341,22 @@ class _Client(asyncio.Protocol):
 
     def _pump(self) -> None:
         options = self.fleet.options
-        if not self._ready or self._transport is None or not self.waiting:
+        if not self._ready or self._transport is None or self._transport.is_closing() or not self.waiting:
             return
         packets = []
         while self.waiting and len(self.in_flight) < options.window:
             packets.append(self._packet(self.waiting.popleft(), options.qos))
-        self._transport.write(b"".join(packets))
+        if self._torn and packets:
+            self._torn = False
+            self._break_off(b"".join(packets), len(packets[-1]))
+        else:
+            self._transport.write(b"".join(packets))
+
+    def _break_off(self, data: bytes, last: int) -> None:
+        """All but the second half of the last packet, and then nothing more."""
+        assert self._transport is not None
+        self._transport.write(data[: len(data) - last // 2])
+        self._transport.close()  # what is written leaves; connection_lost follows
 
     def _packet(self, index: int, qos: int) -> bytes:
         account = self.fleet.account

@@ -57,6 +57,8 @@ JITTER_MS = (1, 100)
 REDRAW_CYCLES = (10, 20)
 STRETCH_CYCLES = (16, 50)
 LATE_MS = (6_000, 60_000)
+#: How far a clock is wrong: beyond every guard, however long the play.
+AHEAD_S = 3_650 * 86_400
 FIRST_MESSAGE_MS = (0, 2000)
 
 POWER_SCHEMA = pa.schema(
@@ -80,6 +82,7 @@ class Neighbourhood:
     of them at once; 0 lets all of them start together. `noise_w`: standard deviation of a measuring error in W (0: the
     total is exactly the inner product). `no_clock`: share of households whose messages carry no timestamp. `late`:
     messages held back for 6-60 s. `duplicate`: sent a second time within 2 s. `malformed`: JSON cut short.
+    `clock_fault`: with a time that is ten years ahead.
     """
 
     households: int = 100
@@ -94,11 +97,12 @@ class Neighbourhood:
     late: float = 0.0
     duplicate: float = 0.0
     malformed: float = 0.0
+    clock_fault: float = 0.0
 
     def __post_init__(self) -> None:
         if self.households < 1 or self.seconds <= 0:
             raise ConfigError(f"a fleet of {self.households} households for {self.seconds} s sends nothing")
-        for name in ("swap", "no_clock", "late", "duplicate", "malformed"):
+        for name in ("swap", "no_clock", "late", "duplicate", "malformed", "clock_fault"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
 
@@ -118,6 +122,7 @@ class Rows:
 
     `arrival`: ms since the epoch. `timestamp`: seconds since the epoch, by the household's clock. `states`: bit i =
     appliance i is on. `clocked`: whether the message carries its timestamp. `malformed`: whether its JSON is cut short.
+    `ahead`: whether its clock is wrong.
     """
 
     arrival: Ints
@@ -128,6 +133,7 @@ class Rows:
     states: Ints
     clocked: Bools
     malformed: Bools
+    ahead: Bools
 
     def __len__(self) -> int:
         return len(self.arrival)
@@ -164,7 +170,7 @@ def bitmap(states: Ints) -> Bools:
 # --- draws ------------------------------------------------------------------------------------------------------------
 
 _WATTS, _ON, _REDRAW, _STRETCH, _PAUSE, _JITTER, _FIRST, _LABELLED, _CLOCK, _NOISE = range(10)
-_SWAP, _LATE, _LATE_BY, _COPY, _COPY_BY, _CUT = 16, 18, 20, 22, 24, 26  # + 1 for device_state
+_SWAP, _LATE, _LATE_BY, _COPY, _COPY_BY, _CUT, _WRONG = 16, 18, 20, 22, 24, 26, 28  # + 1 for device_state
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -261,6 +267,7 @@ class _State:
             states=(on.astype(np.int64) << np.arange(len(APPLIANCES))).sum(axis=1),
             clocked=self.clocked[who],
             malformed=np.zeros(len(who), dtype=np.bool_),
+            ahead=np.zeros(len(who), dtype=np.bool_),
         )
         following = self.next[who] + self.hood.start_ms
         labelled = self.labelled[who]
@@ -288,17 +295,19 @@ class _State:
         arrival = np.where(swapped, following + 2 + stream, rows.arrival + stream)
         delayed = hit(hood.late, _LATE, cycle)
         arrival = arrival + delayed * draws.whole(who, cycle, _LATE_BY + stream, LATE_MS)
+        ahead = hit(hood.clock_fault, _WRONG, cycle) & rows.clocked
         copies = hit(hood.duplicate, _COPY, cycle)
         again = arrival[copies] + draws.whole(who[copies], cycle[copies], _COPY_BY + stream, (1, 2000))
         once = Rows(
             arrival,
             who,
             cycle,
-            rows.timestamp,
+            rows.timestamp + ahead * AHEAD_S,
             rows.consumption,
             rows.states,
             rows.clocked,
             hit(hood.malformed, _CUT, cycle),
+            ahead,
         )
         return _joined([once, _at(once.take(copies), again)]) if len(again) else once
 
@@ -363,13 +372,14 @@ def _encoded(stream: str, rows: Rows) -> Iterator[Message]:
 def batches(hood: Neighbourhood, slice_ms: int = 10_000) -> Iterator[tuple[str, pa.RecordBatch, int]]:
     """(stream, rows, arrival of the last one in ms): rows in order of arrival, as the log would store them.
 
-    What the gateway would do is done: a missing timestamp is the second of arrival, malformed messages are left out.
+    What the gateway would do is done: a missing timestamp is the second of arrival; malformed messages, and those with
+    a time in the future, are left out.
     """
     names = pa.array([client_id(i) for i in range(hood.households)])
     users = pa.array([username(i) for i in range(hood.households)])
     for part in slices(hood, slice_ms):
         for stream, rows in ((POWER, part.power), (DEVICE_STATE, part.device_state)):
-            rows = rows.take(~rows.malformed)
+            rows = rows.take(~(rows.malformed | rows.ahead))
             if not len(rows):
                 continue
             who = pa.array(rows.household)
