@@ -131,6 +131,8 @@ CONTENT_TYPES: dict[str, str] = {
     "application/schema-instance+json": "json-schema",
 }
 _SUFFIXES = {"+json": "json", "+cbor": "cbor"}
+#: Content types of bodies that are one payload, which nobody cuts before it is decoded.
+WHOLE = frozenset(kind for kind, name in CONTENT_TYPES.items() if "/" in kind and name not in ("json", "ndjson", "csv"))
 #: Content types that say nothing about what is inside.
 _UNSAID = {"", "application/octet-stream", "text/plain", "application/x-www-form-urlencoded", "0", "42"}
 

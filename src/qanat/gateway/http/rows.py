@@ -162,11 +162,12 @@ class RowsEndpoint:
 
     async def _cut(self, raw: bytes, request: _Request) -> Body:
         """The rows of a body; in a thread where that takes long."""
-        stream, limits = request.route.stream, self._context.limits
+        stream, feed, limits = request.route.stream, request.route.feed, self._context.limits
         assert stream is not None
+        reader = None if feed is None else feed.reader
         if len(raw) <= _INLINE and bodies.is_plain(request.headers):
-            return bodies.read_body(raw, request.headers, stream, limits)
-        return await asyncio.to_thread(bodies.read_body, raw, request.headers, stream, limits)
+            return bodies.read_body(raw, request.headers, stream, limits, reader)
+        return await asyncio.to_thread(bodies.read_body, raw, request.headers, stream, limits, reader)
 
     # --- storing -----------------------------------------------------------------------------------------------------
 
