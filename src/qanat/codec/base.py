@@ -104,8 +104,14 @@ def split_lines(data: bytes, breaks: npt.NDArray[np.int64] | None = None) -> tup
     whole = np.frombuffer(data, dtype=np.uint8)
     if breaks is None:
         breaks = np.flatnonzero(whole == 10)
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), breaks + 1])
-    ends = np.concatenate([breaks, np.array([len(data)], dtype=np.int64)])
+    starts = np.empty(len(breaks) + 1, dtype=np.int64)
+    starts[0] = 0
+    np.add(breaks, 1, out=starts[1:])
+    ends = np.append(breaks, len(data))
+    if starts[-1] == len(data):
+        starts, ends = starts[:-1], ends[:-1]
+    if b"\r" not in data and whole[starts].min() > 32:  # as programs write it: nothing is blank
+        return Rows(data, starts, ends), np.arange(len(starts), dtype=np.int64)
     ends = ends - ((ends > starts) & (whole[ends - 1] == 13))
     filled = ends > starts
     for place in np.flatnonzero(filled & (whole[np.minimum(starts, len(data) - 1)] <= 32)).tolist():
@@ -118,7 +124,7 @@ def join_payloads(parts: Sequence[Sequence[bytes]]) -> Sequence[bytes]:
     """The payloads of all parts, one after the other: one block where all are `Rows`, without looking at them."""
     if len(parts) == 1:
         return parts[0]
-    blocks = [part for part in parts if isinstance(part, Rows)]
+    blocks = [part for part in parts if type(part) is Rows]  # isinstance of an ABC is dear, parts are many
     if len(blocks) < len(parts):
         return [payload for part in parts for payload in part]
     shifts = np.cumsum([0, *(len(block.data) + 1 for block in blocks[:-1])])

@@ -75,6 +75,21 @@ def read_body(
     return read
 
 
+def is_cut(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the body says itself, apart from any source's format, what its rows are: Arrow and events."""
+    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    return kind in _ARROW or is_event(kind, headers)
+
+
+def whole_body(body: bytes, headers: Mapping[bytes, bytes], limits: Limits) -> Body:
+    """The body as one payload, for a source that says how it is read. Raises `RefusedError` 413 and 415."""
+    if b"content-encoding" in headers:
+        body = decompress(body, headers[b"content-encoding"].decode("latin-1"), limits.bytes)
+    if not body:
+        raise RefusedError(400, "the body is empty", hint="see the format of the source: qanat sources")
+    return Body((body,))
+
+
 def _read(
     body: bytes, kind: str, content_type: str, headers: Mapping[bytes, bytes], stream: Stream, limits: Limits
 ) -> Body:
