@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -15,6 +16,7 @@ from qanat.errors import ConfigError
 from qanat.gateway.admit import open_inlet
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.config import GatewayConfig, Listener, check_config
+from qanat.gateway.grpc import open_server
 from qanat.gateway.http.app import Checks, HttpContext, HttpFront
 from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.devices import DeviceContext, mount_devices
@@ -33,6 +35,9 @@ from qanat.log.base import Log
 from qanat.model.streams import DEAD_LETTERS, Stream, dead_letter_stream
 from qanat.observe.metrics import Metrics
 from qanat.secure.registry import Registry
+
+if TYPE_CHECKING:
+    from qanat.gateway.grpc.server import GrpcServer
 
 
 class Gateway:
@@ -104,7 +109,13 @@ class Gateway:
         if self._auth.desk is not None:
             identify = lambda asked: authenticate(self._auth, asked)  # noqa: E731
             mount_devices(self.app, DeviceContext(self._auth.desk, self._auth, identify, clock))
-        self._intakes = open_intakes(config.sources, routes, config.base, Shared(self._ingest, log, metrics, clock))
+        shared = Shared(self._ingest, log, metrics, clock)
+        self._intakes = open_intakes(config.sources, routes, config.base, shared)
+        self._grpc: GrpcServer | None = None
+        if config.grpc.port is not None:
+            self._grpc = open_server(
+                shared, routes, self._auth, self._outlets, self._health, config.body_limits, config.max_body_bytes
+            )
         tls = config.mqtts.tls
         self._mqtts_context = None if tls is None else server_context(tls)
         self._http: HttpServer | None = None
@@ -123,8 +134,9 @@ class Gateway:
     async def start(self) -> None:
         """Bind and listen; `ports` then says where, by protocol. Nothing stays bound where one port is taken."""
         config = self._config
-        bound = _bind_all(config.listeners)
+        bound = _bind_all([one for one in config.listeners if one.protocol != "grpc"])
         self.ports = {name: sock.getsockname()[1] for name, sock in bound.items()}
+        self._bind_grpc(bound)
         self._log.create(dead_letter_stream())
         self._auth.start()
         self._ingest.start()
@@ -137,8 +149,21 @@ class Gateway:
             self._http = HttpServer(self._web, config.stop_timeout_ms / 1000, config.max_body_bytes, config.http_tls)
             self._web.start()
             await self._http.start(bound["http"])
+        if self._grpc is not None:
+            await self._grpc.start()
         for intake in self._intakes:
             intake.start()
+
+    def _bind_grpc(self, bound: Mapping[str, socket.socket]) -> None:
+        """gRPC binds by itself; where it cannot, nothing else stays bound."""
+        if self._grpc is None:
+            return
+        try:
+            self.ports["grpc"] = self._grpc.bind(self._config.grpc)
+        except ConfigError:
+            for sock in bound.values():
+                sock.close()
+            raise
 
     async def stop(self) -> None:
         """Take nothing more, let what is in flight become durable, acknowledge it, close."""
@@ -148,6 +173,8 @@ class Gateway:
         self._web.stop()
         if self._http is not None:
             await self._http.stop()
+        if self._grpc is not None:
+            await self._grpc.stop(self._config.stop_timeout_ms / 1000)
         await self._ingest.stop(self._config.stop_timeout_ms / 1000)
         await asyncio.gather(*(intake.stop() for intake in self._intakes))
         await self._mqtt.stop()
