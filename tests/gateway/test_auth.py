@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from qanat.gateway.auth import Authenticator
+from qanat.model.devices import Device, Record
+from qanat.secure.enrolment import enrol
+from qanat.secure.gatekeeper import Gatekeeper
 from qanat.secure.passwords import Cost, Passwords, hash_password
+from qanat.secure.registry import Registry
 from qanat.secure.users import User
 
 HASH = hash_password("secret", Cost.DEVICE)
@@ -63,6 +69,36 @@ def test_drawn_secrets_are_cheap_enough_for_a_fleet() -> None:
         return taken
 
     assert asyncio.run(connect()) < 30
+
+
+def test_who_is_disabled_while_his_password_is_checked_does_not_come_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Registry(tmp_path / "devices.db")
+    made = enrol([Record(id="h1")], 0)[0]
+    desk.add([made.device], [made.credential])
+    real = Gatekeeper.verify
+
+    async def connect() -> User | None:
+        auth = Authenticator((), Registry(desk.path))
+        loop = asyncio.get_running_loop()
+
+        def slow(self: Gatekeeper, name: str, password: str) -> User | None:
+            user = real(self, name, password)
+            assert user is not None
+            desk.replace([Device("h1", disabled=True)])
+            told = threading.Event()
+            loop.call_soon_threadsafe(lambda: (auth.refresh(), told.set()))
+            assert told.wait(10)
+            return user
+
+        monkeypatch.setattr(Gatekeeper, "verify", slow)
+        found = await auth.verify("h1", made.secret or "")
+        auth.close()
+        return found
+
+    assert asyncio.run(connect()) is None
+    desk.close()
 
 
 def test_without_users_nobody_is_asked() -> None:

@@ -44,6 +44,25 @@ def test_filters_match_as_mqtt_says(granted: str, topic: str, right: bool) -> No
     assert matches(granted, topic) is right
 
 
+@pytest.mark.parametrize(
+    ("granted", "wanted", "right"),
+    [
+        ("+", "#", False),
+        ("a/+", "a/#", False),
+        ("+/+", "+/#", False),
+        ("a/b", "a/+", False),
+        ("a", "+", False),
+        ("#", "+/a/#", True),
+        ("a/#", "a/+/b", True),
+        ("+/h1/#", "+/h1", True),
+        ("+/h1/#", "+/+", False),
+        ("#", "$SYS/#", False),
+    ],
+)
+def test_a_filter_is_asked_for_only_within_what_is_granted(granted: str, wanted: str, right: bool) -> None:
+    assert covers(granted, wanted) is right
+
+
 @given(FILTERS, FILTERS)
 def test_a_filter_that_covers_another_matches_all_that_it_matches(granted: str, wanted: str) -> None:
     assert covers(granted, granted)
