@@ -163,8 +163,10 @@ class Repair:
         if terms.to is not None:
             return self._routes.find(terms.to)
         route = None
-        if letter.source == "mqtt":
+        if letter.source in ("mqtt", "grpc"):
             route = self._routes.resolve(letter.origin)
+        elif letter.source == "http":
+            route = self._routes.at(letter.origin.removeprefix("/streams/"))
         elif letter.source in _INTAKES:
             with contextlib.suppress(KeyError):  # the source has another name by now
                 route = self._routes.intake(letter.client).resolve(letter.origin)

@@ -55,8 +55,8 @@ class Route:
     ) -> Offer:
         """These payloads for the stream of this route, as the route says that they are to be read.
 
-        `decode`: how the front has cut them and wants them read; it goes before the source's `format`, which goes before
-        the content type. A front that cuts payloads leaves them whole where `format` is not None.
+        `decode`: how the front has cut them and wants them read; it goes before the source's `format`, which goes
+        before the content type. A front that cuts payloads leaves them whole where the feed is that of a source.
         """
         feed, fill = self.feed, self.fill
         if feed is not None:
@@ -104,7 +104,8 @@ class Intake:
 class Routes:
     """Topics of sources feed their streams; else the topics `NAME` and `NAME/...` feed the stream NAME.
 
-    `feeds`: how payloads become rows, by source. Raises `ConfigError` for sources whose stream, columns, pattern or format cannot be, and for ambiguous patterns.
+    `feeds`: how payloads become rows, by source. Raises `ConfigError` for sources whose stream, columns, pattern or
+    format cannot be, and for ambiguous patterns.
     """
 
     def __init__(
@@ -174,6 +175,10 @@ class Routes:
         if stream is not None and name not in self._accepts:
             return Route(name, stream, f"the stream {name} is written by a pipeline and takes no input from outside")
         return Route(name, stream, None, self._own.get(name))
+
+    def at(self, path: str) -> Route:
+        """The route of what follows /streams/ in a URL: a stream's own name, else a topic."""
+        return self.find(path) if path in self._streams or "/" not in path else self.resolve(path)
 
     def _find_topic(self, topic: str) -> Route:
         found = self._table.find(topic)
