@@ -17,13 +17,13 @@ from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSe
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from tests.gateway.conftest import NOW, POWER, STREAMS
 
 from qanat.contracts import schema as model
 from qanat.contracts.decoders import Contracts
 from qanat.contracts.registry import Registry
 from qanat.contracts.streams import Terms, bind
 from qanat.model.sources import Source
-from tests.gateway.conftest import NOW, POWER, STREAMS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -57,7 +57,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def run(start: Callable[..., Any], registry: Registry) -> Callable[..., tuple[Any, SchemaRegistryClient]]:
-    """`run(terms, format)` gives a gateway whose stream `power` is read in that format, and a client of its registry."""
+    """`run(terms, format)` gives a gateway that reads `power` in that format, and a client of its registry."""
     clients: list[SchemaRegistryClient] = []
 
     def begin(terms: Terms, name: str) -> tuple[Any, SchemaRegistryClient]:

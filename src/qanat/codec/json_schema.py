@@ -13,6 +13,8 @@ from qanat.codec.json import decode_payloads
 from qanat.errors import ConfigError
 from qanat.model.streams import Column
 
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+
 
 def json_schema_decoder(document: Any, others: Mapping[str, Any]) -> Decode:
     """Objects, or arrays of objects, each of which fits the schema; `others` are schemas that it names.
@@ -32,6 +34,13 @@ def json_schema_decoder(document: Any, others: Mapping[str, Any]) -> Decode:
         return Decoded(made.rows, kept[made.index], tuple(sorted(bad, key=lambda one: one.index)))
 
     return decode
+
+
+def in_dialect(document: Any) -> Any:
+    """The schema with its dialect said; one that does not say it is draft 7, as it is to Confluent's registry."""
+    if isinstance(document, dict) and "$schema" not in document:
+        return {"$schema": DRAFT_7, **document}
+    return document
 
 
 def _fault(validator: Any, payload: bytes) -> str | None:
@@ -62,4 +71,4 @@ def _validator(document: Any, others: Mapping[str, Any]) -> Any:
                 return one
         raise KeyError(uri)
 
-    return jsonschema_rs.validator_for(document, retriever=retrieve)
+    return jsonschema_rs.validator_for(in_dialect(document), retriever=retrieve)

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from qanat.codec.json_schema import DRAFT_7
 from qanat.contracts.json_schema import JsonSchema
 from qanat.errors import SchemaError
 from qanat.model import types as t
 from qanat.model.streams import Column
 from qanat.model.types import Kind, Type
 
-_DRAFT = "http://json-schema.org/draft-07/schema#"
 _BITS = {Kind.TINYINT: 8, Kind.SMALLINT: 16, Kind.INT: 32, Kind.BIGINT: 64}
 _TEXTS = {
     Kind.DATE: {"format": "date"},
@@ -31,7 +31,7 @@ _FORMATS = {
 
 def declare(name: str, columns: Sequence[Column]) -> str:
     """A closed object; a column that may be NULL may be missing, too. The event time may always be missing."""
-    return json.dumps({"$schema": _DRAFT, "title": name, **_object([(one.name, one.type) for one in columns])})
+    return json.dumps({"$schema": DRAFT_7, "title": name, **_object([(one.name, one.type) for one in columns])})
 
 
 def _object(fields: Sequence[tuple[str, Type]]) -> dict[str, Any]:

@@ -189,12 +189,11 @@ class _Check:
     def required(self, now: dict[str, Any], before: dict[str, Any], path: str) -> Iterator[Problem]:
         ours, theirs = _properties(now), _properties(before)
         demanded = set(now.get("required", [])) - set(before.get("required", []))
-        for name in sorted(demanded & set(ours) & set(theirs)):
-            if not _has_default(ours[name]):
+        for name in sorted(demanded):
+            new_in_closed = name in ours and name not in theirs and not _is_open(before)  # `_added` says it better
+            if not new_in_closed and not _has_default(ours.get(name)):
                 place = f"{path}/properties/{name}"
                 yield Problem("REQUIRED_ATTRIBUTE_ADDED", place, f"{name} is demanded now and has no default")
-        for name in sorted(demanded - set(ours) - set(theirs)):
-            yield Problem("REQUIRED_ATTRIBUTE_ADDED", f"{path}/required/{name}", f"{name} is demanded now")
 
     def properties(self, now: dict[str, Any], before: dict[str, Any], path: str) -> Iterator[Problem]:
         ours, theirs = _properties(now), _properties(before)

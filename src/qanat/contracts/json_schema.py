@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from qanat.codec.json_schema import in_dialect
 from qanat.errors import ConfigError, SchemaError
 
 
@@ -67,7 +68,7 @@ def _check(made: JsonSchema) -> None:
             "JSON Schemas are checked by jsonschema-rs, which is not installed", hint="pip install 'qanat[json-schema]'"
         ) from error
     try:
-        jsonschema_rs.meta.validate(made.document)
+        jsonschema_rs.meta.validate(in_dialect(made.document))
     except jsonschema_rs.ValidationError as error:
         place = "/".join(map(str, error.instance_path))
         raise SchemaError(f"this is no JSON Schema: {error.message} at #/{place}") from error
