@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from qanat.gateway import Gateway, GatewayConfig
 from qanat.gateway.config import IngestLimits, Listener, TlsFiles
 from qanat.gateway.grpc import qanat_pb2 as v1
 from qanat.gateway.grpc.qanat_pb2_grpc import GatewayStub
+from qanat.gateway.limits import Limit, RateLimits
 from qanat.log import open_log
 from qanat.log.base import Log, Transaction
 from qanat.model.sources import Source
@@ -307,6 +309,18 @@ def test_a_full_log_says_when_to_come_again(serve: Serve) -> None:
     assert (replies[0].refusal.code, replies[0].refusal.retry_after) == (8, 5.0)
     served.log.refuses = False
     assert served.stub.Append(batch(row("a"))).accepted == 1
+
+
+def test_a_caller_over_its_rate_is_refused_with_the_time_and_its_streams_are_read_later(serve: Serve) -> None:
+    served = serve(limits=RateLimits(device=Limit(messages_per_second=100)))
+    begin = time.monotonic()
+    served.stub.Append(batch(*[row(f"c{number}") for number in range(150)]))
+    error = refused(lambda: served.stub.Append(batch(row("a"))))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "retry-after" in dict(error.trailing_metadata())
+    assert served.stub.AppendStream(iter([batch(row("a"))] * 2)).accepted == 2
+    assert time.monotonic() - begin >= 0.5
+    assert len(served.log.rows("power")) == 152
 
 
 def test_a_full_ingest_refuses_single_calls_and_stops_reading_streams(serve: Serve) -> None:

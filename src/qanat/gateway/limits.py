@@ -140,10 +140,16 @@ class Limiter:
         debt = self.wait_ms(account, now)
         if debt > max(PATIENCE_MS, account.messages.cost):
             return Grant(debt, refused=True)
-        for one in (account, self._total):
-            one.messages.take(messages, now)
-            one.bytes.take(size, now)
+        self.charge(account, messages, size, now)
         return Grant(min(self.wait_ms(account, now), PATIENCE_MS))
+
+    def charge(self, account: Account, messages: int, size: int, now: int) -> None:
+        """As `take`, for fronts that have asked `wait_ms` before: nothing is refused."""
+        account.seen = now
+        if self._rated:
+            for one in (account, self._total):
+                one.messages.take(messages, now)
+                one.bytes.take(size, now)
 
     def seen(self, now: int) -> dict[str, int]:
         """Who was there since this was asked last, and when; forgets names that have no connection and no debt."""

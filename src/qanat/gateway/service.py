@@ -114,7 +114,14 @@ class Gateway:
         self._grpc: GrpcServer | None = None
         if config.grpc.port is not None:
             self._grpc = open_server(
-                shared, routes, self._auth, self._outlets, self._health, config.body_limits, config.max_body_bytes
+                shared,
+                routes,
+                self._auth,
+                self._outlets,
+                self._health,
+                config.body_limits,
+                config.max_body_bytes,
+                self._limiter,
             )
         tls = config.mqtts.tls
         self._mqtts_context = None if tls is None else server_context(tls)

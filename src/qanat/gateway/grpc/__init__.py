@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qanat.gateway.auth import Authenticator
     from qanat.gateway.grpc.server import Checks, GrpcServer
     from qanat.gateway.intakes import Shared
+    from qanat.gateway.limits import Limiter
     from qanat.gateway.outlets import Outlets
     from qanat.gateway.routes import Routes
 
@@ -29,13 +30,14 @@ def open_server(
     checks: Checks,
     limits: Limits,
     max_message_bytes: int,
+    limiter: Limiter,
 ) -> GrpcServer:
     """The server, not bound yet. Raises `ConfigError` where its packages are missing."""
     if not all(_is_there(name) for name in _PACKAGES):
         raise ConfigError("the gRPC listener needs packages that are not installed", hint="pip install 'qanat[grpc]'")
     from qanat.gateway.grpc.server import GrpcContext, GrpcServer
 
-    return GrpcServer(GrpcContext(shared, routes, auth, outlets, checks, limits, max_message_bytes))
+    return GrpcServer(GrpcContext(shared, routes, auth, outlets, checks, limits, max_message_bytes, limiter))
 
 
 def _is_there(name: str) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import grpc
 
 from qanat.codec.arrow_body import Limits
+from qanat.errors import BackpressureError
 from qanat.gateway.answers import Answer, Answers, Claim, State, digest
 from qanat.gateway.grpc.qanat_pb2 import AppendReply, AppendRequest, RowError
 from qanat.gateway.grpc.rows import read_rows
 from qanat.gateway.grpc.status import RefusedError
 from qanat.gateway.ingest import Ingest
+from qanat.gateway.limits import Limiter
 from qanat.gateway.offers import Dead, Verdict
 from qanat.gateway.routes import Route, Routes, Sender
 from qanat.secure.users import User, may_publish
@@ -38,6 +40,7 @@ class AppendContext:
     answers: Answers
     clock: Callable[[], int]
     limits: Limits
+    limiter: Limiter = field(default_factory=Limiter)
 
 
 class Appender:
@@ -45,7 +48,19 @@ class Appender:
 
     def __init__(self, shared: AppendContext, user: User | None, client: str) -> None:
         self._shared, self._user, self._client = shared, user, client
+        self._account = shared.limiter.account(client)
         self._allowed: set[str] = set()
+
+    @property
+    def wait_s(self) -> float:
+        """How long this caller may send nothing more, because of what it has sent."""
+        return self._shared.limiter.wait_ms(self._account, self._shared.clock()) / 1000
+
+    def check_rate(self) -> None:
+        """Raises `BackpressureError` for callers that can be told to come back."""
+        if wait := self.wait_s:
+            text = f"{self._client} sends more than it may"
+            raise BackpressureError(text, retry_after=wait, hint="see limits in qanat.yaml")
 
     async def put(self, request: AppendRequest, topic: str) -> Reply:
         """Hand over a batch; the future has the answer, or the error. Batches keep the order of these calls.
@@ -57,6 +72,7 @@ class Appender:
             payloads, decode = await asyncio.to_thread(read_rows, request, self._shared.limits)
         else:
             payloads, decode = read_rows(request, self._shared.limits)
+        self._shared.limiter.charge(self._account, len(payloads), sum(map(len, payloads)), self._shared.clock())
         reply: Reply = asyncio.get_running_loop().create_future()
         now, sender = self._shared.clock(), Sender(PROTOCOL, topic, self._client, self._attributes())
         if not request.idempotency_key:

@@ -40,6 +40,8 @@ from qanat.secure.users import User, may_subscribe
 _IN_FLIGHT = 256
 _WAITING_ROWS = 4000
 _MESSAGE_ROWS = 1000
+#: So long a caller that is over its rate is left alone, before it is looked at again.
+_PATIENCE_S = 1.0
 _ENDED = "the rights of this user have ended or changed"
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -103,7 +105,9 @@ class Calls(generated.GatewayServicer):
         """See `qanat.proto`."""
         async with self._admitted(context) as call:
             self._shared.appends.ingest.check_room()
-            return await (await self._appender(call, context).put(request, request.stream))
+            appender = self._appender(call, context)
+            appender.check_rate()
+            return await (await appender.put(request, request.stream))
         raise AssertionError("the call was ended")  # _admitted has raised or ended it
 
     async def AppendStream(  # noqa: N802
@@ -223,10 +227,12 @@ class Calls(generated.GatewayServicer):
         await context.abort(code, error.message, trailers_of(error))
 
     async def _put_all(self, requests: AsyncIterator[AppendRequest], appender: Appender) -> AsyncIterator[_Put]:
-        """Every batch handed over, or why not. While the ingest is full, no more is read."""
+        """Every batch handed over, or why not. While there is no room, or the caller owes time, no more is read."""
         topic = ""
         while True:
             await self._room.wait()
+            while wait := appender.wait_s:
+                await asyncio.sleep(min(wait, _PATIENCE_S))
             try:
                 request = await anext(requests)
             except StopAsyncIteration:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
@@ -21,6 +21,7 @@ from qanat.gateway.grpc.appends import PROTOCOL, AppendContext
 from qanat.gateway.grpc.calls import CallContext, Calls
 from qanat.gateway.grpc.qanat_pb2 import DESCRIPTOR
 from qanat.gateway.intakes import Shared, put_state
+from qanat.gateway.limits import Limiter
 from qanat.gateway.outlets import Outlets
 from qanat.gateway.routes import Routes
 
@@ -42,6 +43,7 @@ class GrpcContext:
     checks: Checks
     limits: Limits
     max_message_bytes: int
+    limiter: Limiter = field(default_factory=Limiter)
 
 
 class GrpcServer:
@@ -57,7 +59,9 @@ class GrpcServer:
     def bind(self, listener: Listener) -> int:
         """Take the port, and say which it is. Raises `ConfigError`."""
         context, shared = self._context, self._context.shared
-        appends = AppendContext(shared.ingest, context.routes, self._answers, shared.clock, context.limits)
+        appends = AppendContext(
+            shared.ingest, context.routes, self._answers, shared.clock, context.limits, context.limiter
+        )
         self._calls = Calls(CallContext(appends, context.auth, context.outlets, shared.metrics))
         server = grpc.aio.server(
             options=[
