@@ -59,11 +59,32 @@ def _message(message: DescriptorProto, file: FileDescriptorProto) -> Iterator[st
         yield f"  reserved {', '.join(map(_quoted, message.reserved_name))};"
     for enum in message.enum_type:
         yield from _indented(_enum(enum))
-    for nested in message.nested_type:
-        if nested.name not in maps:
-            yield from _indented(_message(nested, file))
+    yield from _members(message, maps, file)
+    for span in message.extension_range:
+        yield f"  extensions {_range(span.start, span.end - 1, _MAX_FIELD)};"
+    yield "}"
+
+
+def _members(message: DescriptorProto, maps: dict[str, Any], file: FileDescriptorProto) -> Iterator[str]:
+    """Fields and nested messages, both in their order. A map is one of each: the messages before it stand before it.
+
+    The order counts: payloads name their message by its place.
+    """
+    waiting = list(message.nested_type)
     begun: set[int] = set()
+
+    def nested_before(entry: str | None) -> Iterator[str]:
+        while waiting and waiting[0].name != entry:
+            one = waiting.pop(0)
+            if one.name not in maps:
+                yield from _indented(_message(one, file))
+        if waiting and entry is not None:
+            waiting.pop(0)
+
     for one in message.field:
+        entry = one.type_name.rpartition(".")[2]
+        if entry in maps and one.label == one.LABEL_REPEATED:
+            yield from nested_before(entry)
         if not one.HasField("oneof_index") or one.proto3_optional:
             yield f"  {_field(one, maps, file)}"
         elif one.oneof_index not in begun:
@@ -73,9 +94,7 @@ def _message(message: DescriptorProto, file: FileDescriptorProto) -> Iterator[st
                 if other.HasField("oneof_index") and other.oneof_index == one.oneof_index:
                     yield f"    {_field(other, maps, file, inside=True)}"
             yield "  }"
-    for span in message.extension_range:
-        yield f"  extensions {_range(span.start, span.end - 1, _MAX_FIELD)};"
-    yield "}"
+    yield from nested_before(None)
 
 
 def _field(one: Any, maps: dict[str, Any], file: FileDescriptorProto, inside: bool = False) -> str:
