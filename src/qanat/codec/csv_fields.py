@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from qanat.codec.json_encode import contains_any, scalar_text, time_texts
 from qanat.codec.texts import TEXT_KINDS, Misfit
-from qanat.codec.values import batch_of, converter
+from qanat.codec.values import batch_of, converter, found
 from qanat.errors import ConfigError
 from qanat.model.streams import Column
 from qanat.model.types import Kind, Type
@@ -93,7 +93,7 @@ def _number(text: str, sql_type: Type) -> Any:
     elif sql_type.kind is not Kind.BOOLEAN and _INTEGER.fullmatch(plain) and len(plain) < 40:
         value = int(plain)
     if value is None:
-        raise Misfit(f'expected {sql_type.with_nullable(True)}, found "{text[:40]}"')
+        raise Misfit(f"expected {sql_type.with_nullable(True)}, found {found(text).removeprefix('string ')}")
     try:
         converter(sql_type)(value)
     except Misfit as misfit:

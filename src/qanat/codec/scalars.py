@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from qanat.codec.base import Decode, Decoded
 from qanat.codec.objects import settle
 from qanat.codec.texts import TEXT_KINDS, Misfit
-from qanat.codec.values import column_array
+from qanat.codec.values import column_array, found
 from qanat.model.arrow import schema_of, to_arrow
 from qanat.model.streams import Column
 from qanat.model.types import Kind
@@ -170,4 +170,4 @@ def _text(payload: bytes, _: Column) -> str:
 
 
 def _shown(text: str) -> str:
-    return f'"{text[:40]}"' + ("..." if len(text) > 40 else "") if text else "nothing"
+    return found(text).removeprefix("string ") if text else "nothing"
