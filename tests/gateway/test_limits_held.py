@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -142,3 +143,16 @@ def test_http_hears_429_and_when_to_come_again(start: Start) -> None:
     running.now += 3000
     assert httpx.post(url, content=ROW).status_code == 200
     assert len(running.log.rows("power")) == 41
+
+
+def test_many_http_requests_at_once_do_not_slip_through_together(start: Start) -> None:
+    running = limited(start, messages_per_second=10)
+    body = b"\n".join([ROW] * 40)
+
+    async def post_all() -> list[int]:
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=20)) as client:
+            answers = (client.post(f"{running.url}/streams/power", content=body) for _ in range(20))
+            return [answer.status_code for answer in await asyncio.gather(*answers)]
+
+    assert sorted(asyncio.run(post_all())) == [200] + [429] * 19
+    assert len(running.log.rows("power")) == 40

@@ -144,8 +144,9 @@ class RowsEndpoint:
         )
         raw = await _read(receive, headers, context.max_body_bytes)
         body = await self._cut(raw, request)
+        self._check_rate(client)  # others of the same client may have been read meanwhile
         account = context.limiter.account(client)
-        context.limiter.take(account, len(body.payloads), len(raw), context.clock())
+        context.limiter.charge(account, len(body.payloads), len(raw), context.clock())
         if body.names:
             return await self._events(request, body)
         if b"idempotency-key" in headers:
