@@ -78,7 +78,8 @@ class _Letters:
         self.by_offer.setdefault(number, []).append(dead)
         data = offer.payloads[dead.index]
         version = self.inlets[offer.stream].schema_version if offer.known else None
-        place = (offer.source, offer.origin, offer.client, version)
+        origin = offer.origin if offer.place is None else offer.origin + offer.place(dead.index)
+        place = (offer.source, origin, offer.client, version)
         self.rows.append((offer.arrived, offer.stream, dead.reason, data, *place))
 
 

@@ -89,6 +89,12 @@ def open_intakes(sources: Mapping[str, Source], routes: Routes, base: Path, shar
             way = routes.intake(name)
             broker = open_source(name, source.mqtt, way.filters, base)
             intakes.append(BrokerIntake(broker, _context(shared, way.resolve)))
+        elif source.folder is not None:
+            from qanat.gateway.folder.config import open_source as open_folder
+            from qanat.gateway.folder.intake import FolderIntake
+
+            folder = open_folder(name, source, base)
+            intakes.append(FolderIntake(folder, _context(shared, routes.intake(name).resolve)))
     return tuple(intakes)
 
 
@@ -106,7 +112,7 @@ def state_offer(state: Mapping[str, bytes | None], client: str, now: int, done: 
     return Offer("", (), "", "", client, now, done, known=False, state=lambda _: state)
 
 
-async def put_state(context: IntakeContext, client: str, state: Mapping[str, bytes | None]) -> None:
+async def put_state(context: IntakeContext | Shared, client: str, state: Mapping[str, bytes | None]) -> None:
     """Make state durable. Raises what the log raises."""
     done: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
 

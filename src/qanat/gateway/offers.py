@@ -51,7 +51,7 @@ class Offer:
     durable. `decode`: how the payloads are read; None is JSON. `fill`: (column, text, or None for NULL) that every row
     of the offer gets, whatever the payload says. `state`: what the log keeps in the same transaction, by key (None
     deletes), made from the verdict before it is durable; quick, may run in another thread. An offer without payloads
-    stores only its state.
+    stores only its state. `place`: number of a payload -> what its dead letter has after the origin, to find it there.
     """
 
     stream: str
@@ -65,6 +65,7 @@ class Offer:
     decode: Decode | None = None
     fill: tuple[tuple[str, str | None], ...] = ()
     state: Callable[[Verdict], Mapping[str, bytes | None]] | None = None
+    place: Callable[[int], str] | None = None
     size: int = field(init=False)
     count: int = field(init=False)
 

@@ -1,0 +1,1 @@
+"""Watched folders: new files become rows, each exactly once."""
