@@ -152,10 +152,10 @@ def columns(file: ProtoFile, message: str | None = None) -> tuple[Column, ...]:
 def _sql(one: ProtoField, above: tuple[str, ...]) -> Type:
     if one.message is not None and one.message.is_map:
         key, value = one.message.fields[1], one.message.fields[2]
-        element = _bare(value, above)
+        element = _bare(value, above).with_nullable(False)
         return Type(Kind.MAP, False, key=_bare(key, above).with_nullable(False), element=element)
     if one.repeated:
-        return t.array(_bare(one, above)).with_nullable(False)
+        return t.array(_bare(one, above).with_nullable(False)).with_nullable(False)
     return _bare(one, above).with_nullable(one.presence and not one.required)
 
 
