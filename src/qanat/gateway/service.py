@@ -12,9 +12,8 @@ from fastapi import FastAPI
 
 from qanat.clock import now_ms
 from qanat.codec.json import decode_payloads
-from qanat.contracts.decoders import Contracts
 from qanat.errors import ConfigError
-from qanat.gateway.admit import Inlet, open_inlet
+from qanat.gateway.admit import open_inlet
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.config import GatewayConfig, Listener, check_config
 from qanat.gateway.grpc import open_server
@@ -23,7 +22,6 @@ from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.devices import DeviceContext, mount_devices
 from qanat.gateway.http.identity import authenticate
 from qanat.gateway.http.mqtt_socket import MqttSocket
-from qanat.gateway.http.registry import registry_routes
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.intakes import Shared, checks_of, open_intakes
@@ -64,32 +62,14 @@ class Gateway:
         check_config(config)
         self._config, self._log = config, log
         self._checks: Checks = checks if checks is not None else dict
-        contracts = config.contracts
-        routes = Routes(streams, config.accepts, config.sources, contracts)
-        inlets = _open_inlets(routes, streams, contracts)
-        registry = None if config.devices is None else Registry(config.devices)
+        routes = Routes(streams, config.accepts, config.sources)
+        inlets = {name: open_inlet(streams[name], decode_payloads) for name in routes.inputs}
         self._limiter = Limiter(config.limits)
-        self._auth = Authenticator(config.users, registry, metrics, clock, config.registered)
-        self._auth.seen = lambda: self._limiter.seen(clock())
-        metrics.devices_connected(lambda: self._limiter.connected)
+        self._auth = _open_auth(config, self._limiter, metrics, clock)
         self._ingest = Ingest(inlets, log, metrics, config.ingest, clock)
         readable = {**streams, DEAD_LETTERS: dead_letter_stream()}
         self._outlets = Outlets(log, readable)
-        self._mqtt = MqttServer(
-            MqttContext(
-                self._ingest,
-                routes,
-                self._auth,
-                metrics,
-                config.mqtt,
-                clock,
-                config.max_connections,
-                log,
-                self._outlets,
-                readable,
-                self._limiter,
-            )
-        )
+        self._mqtt = self._open_mqtt(routes, readable, metrics, clock)
         self._web = HttpFront(
             HttpContext(
                 self._ingest,
@@ -109,25 +89,12 @@ class Gateway:
         self.app: FastAPI = self._web.app
         repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
         mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: authenticate(self._auth, asked)))
-        if contracts is not None:
-            self.app.include_router(registry_routes(contracts.registry, lambda asked: authenticate(self._auth, asked)))
         if self._auth.desk is not None:
             identify = lambda asked: authenticate(self._auth, asked)  # noqa: E731
             mount_devices(self.app, DeviceContext(self._auth.desk, self._auth, identify, clock))
         shared = Shared(self._ingest, log, metrics, clock)
         self._intakes = open_intakes(config.sources, routes, config.base, shared)
-        self._grpc: GrpcServer | None = None
-        if config.grpc.port is not None:
-            self._grpc = open_server(
-                shared,
-                routes,
-                self._auth,
-                self._outlets,
-                self._health,
-                config.body_limits,
-                config.max_body_bytes,
-                self._limiter,
-            )
+        self._grpc = None if config.grpc.port is None else self._open_grpc(shared, routes)
         tls = config.mqtts.tls
         self._mqtts_context = None if tls is None else server_context(tls)
         self._http: HttpServer | None = None
@@ -193,15 +160,50 @@ class Gateway:
         self._outlets.close()
         self._auth.close()
 
+    def _open_mqtt(
+        self, routes: Routes, readable: Mapping[str, Stream], metrics: Metrics, clock: Callable[[], int]
+    ) -> MqttServer:
+        config = self._config
+        context = MqttContext(
+            self._ingest,
+            routes,
+            self._auth,
+            metrics,
+            config.mqtt,
+            clock,
+            config.max_connections,
+            self._log,
+            self._outlets,
+            readable,
+            self._limiter,
+        )
+        return MqttServer(context)
+
+    def _open_grpc(self, shared: Shared, routes: Routes) -> GrpcServer:
+        config = self._config
+        return open_server(
+            shared,
+            routes,
+            self._auth,
+            self._outlets,
+            self._health,
+            config.body_limits,
+            config.max_body_bytes,
+            self._limiter,
+        )
+
     def _health(self) -> Mapping[str, str | None]:
         full = "waits for the log" if self._ingest.is_full else None
         return {"gateway": full, **self._auth.checks(), **checks_of(self._intakes), **self._checks()}
 
 
-def _open_inlets(routes: Routes, streams: Mapping[str, Stream], contracts: Contracts | None) -> dict[str, Inlet]:
-    """An inlet for each stream that takes input, with the version of its contract that is in force."""
-    versions = {} if contracts is None else {name: contracts.version(name) for name in routes.inputs}
-    return {name: open_inlet(streams[name], decode_payloads, versions.get(name)) for name in routes.inputs}
+def _open_auth(config: GatewayConfig, limiter: Limiter, metrics: Metrics, clock: Callable[[], int]) -> Authenticator:
+    """Users and the registry of devices; who was seen is known by the limiter."""
+    registry = None if config.devices is None else Registry(config.devices)
+    auth = Authenticator(config.users, registry, metrics, clock, config.registered)
+    auth.seen = lambda: limiter.seen(clock())
+    metrics.devices_connected(lambda: limiter.connected)
+    return auth
 
 
 def _bind_all(listeners: Sequence[Listener]) -> dict[str, socket.socket]:
