@@ -2,9 +2,9 @@
 
     python -m tests.crash.gateway --minutes 20 [--seed 1] [--faults kill,cut,hold,freeze,restart,disk]
 
-In the end everything that was acknowledged is stored; nothing is stored twice by QoS 2 or under an idempotency key; QoS 1
-and plain HTTP only as often as they were sent. Exits with 1 where that is not so. Whatever the server does not have yet (QoS
-2, sessions, keys) is left out and named.
+In the end everything that was acknowledged is stored; nothing is stored twice by QoS 2 or under an idempotency key; QoS
+1 and plain HTTP only as often as they were sent. Exits with 1 where that is not so. What the server cannot do (QoS 2,
+sessions, keys) is found out by asking it, left out and named.
 """
 
 from __future__ import annotations
@@ -189,8 +189,14 @@ class Trial:
                 self.report.done[name] += 1
                 await getattr(self, f"_{name}")(proxies)
 
-    async def _kill(self, _: Sequence[Proxy]) -> None:
+    async def _kill(self, proxies: Sequence[Proxy]) -> None:
+        if self.chance.random() < 0.5:  # so that much is stored whose acknowledgement never arrives
+            for proxy in proxies:
+                proxy.mute()
+            await asyncio.sleep(self.chance.uniform(0.05, 0.5))
         self.server.kill()
+        for proxy in proxies:
+            proxy.unmute()
         if self.chance.random() < 0.3:  # and once more, while it starts
             starting = asyncio.create_task(self.server.start())
             await asyncio.sleep(self.chance.uniform(0.1, 1.5))

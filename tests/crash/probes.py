@@ -33,8 +33,9 @@ class Abilities:
 
 async def probe(mqtt: int, http: int) -> Abilities:
     """Ask it."""
-    sessions = [await _connected(mqtt) for _ in range(2)][-1]
-    return Abilities(sessions and await _qos2(mqtt), sessions, await asyncio.to_thread(_keys, http))
+    qos2 = await _qos2(mqtt)
+    sessions = await _connected(mqtt)
+    return Abilities(qos2 and sessions, sessions, await asyncio.to_thread(_keys, http))
 
 
 async def _exchange(port: int, clean: bool, *packets: bytes) -> list[Packet]:
@@ -62,7 +63,8 @@ async def _connected(port: int) -> bool:
 
 
 async def _qos2(port: int) -> bool:
-    heard = await _exchange(port, True, encode_publish("readings/probe", PROBE, 2, 1, V5))
+    """Publishes and leaves it there, so that the session holds something."""
+    heard = await _exchange(port, False, encode_publish("readings/probe", PROBE, 2, 1, V5))
     return any(isinstance(one, Ack) and one.kind is Kind.PUBREC for one in heard)
 
 

@@ -32,6 +32,8 @@ class Proxy:
         self._pipes: set[Pipe] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._answering = asyncio.Event()
+        self._answering.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,6 +54,16 @@ class Proxy:
         self._flowing.clear()
         await asyncio.sleep(seconds)
         self._flowing.set()
+
+    def mute(self) -> None:
+        """Let no answers through."""
+        self._answering.clear()
+
+    def unmute(self) -> None:
+        """Let answers through again; those that were held back are lost, and their connections with them."""
+        for pipe in list(self._pipes):
+            pipe.cut()
+        self._answering.set()
 
     async def stop(self) -> None:
         """Close everything."""
@@ -89,6 +101,8 @@ class Proxy:
     ) -> None:
         while data := await self._read(reader):
             await self._flowing.wait()
+            if direction:
+                await self._answering.wait()
             left = pipe.left[direction]
             if left is not None:
                 data = data[:left]

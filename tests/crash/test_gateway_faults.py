@@ -16,6 +16,7 @@ from tests.crash.senders import Account
 def test_law_6_what_was_acknowledged_survives_kills_cuts_and_pauses(tmp_path: Path) -> None:
     report = run(Plan(30, seed=7, faults=("kill", "cut", "hold", "freeze", "restart")), tmp_path / "run")
     assert report.wrong == [], "\n".join(report.figures)
+    assert not [one for one in report.figures if one.startswith("left out")]
     assert report.rows > 1_000
     assert sum(report.done.values()) > 5
 
