@@ -19,10 +19,13 @@ from qanat.codec.arrow_sizes import TooLargeError, claims_of, is_file
 from qanat.codec.base import BadRow, Block, Decoded
 from qanat.codec.fit import fit_rows
 from qanat.codec.json_encode import encode_lines
+from qanat.codec.values import found
 from qanat.errors import DataError
 from qanat.model.streams import Column
+from qanat.model.types import Kind
 
 _LETTERS = 1024
+_BITS = {Kind.TINYINT: 7, Kind.SMALLINT: 15, Kind.INT: 31, Kind.BIGINT: 63}
 _PLAIN = (pa.types.is_primitive, pa.types.is_decimal128, pa.types.is_string, pa.types.is_binary, pa.types.is_null)
 _HINT = "send what pyarrow.ipc.new_stream or new_file writes"
 
@@ -73,13 +76,44 @@ class ArrowBody(Block):
         assert isinstance(payloads, ArrowBody)
         rows = payloads.rows
         given = dict(zip(rows.schema.names, rows.columns, strict=True))
+        beyond: dict[int, str] = {}
+        for column in columns:
+            if column.name in given and column.type.kind in _BITS:
+                given[column.name] = _without_beyond(given[column.name], column, beyond)
         batch, reasons = fit_rows(given, columns, rows.num_rows)
+        reasons.update(beyond)
         index: npt.NDArray[np.int64] = np.arange(rows.num_rows, dtype=np.int64)
         if reasons:
             keep = np.ones(rows.num_rows, dtype=np.bool_)
             keep[list(reasons)] = False
             batch, index = batch.filter(pa.array(keep)), index[keep]
         return Decoded(batch, index, tuple(BadRow(place, payloads[place], reasons[place]) for place in sorted(reasons)))
+
+
+def _without_beyond(array: pa.Array, column: Column, reasons: dict[int, str]) -> pa.Array:
+    """NULL for numbers that are no integer of the column: found at once, as `fit` would find them one by one."""
+    bits = _BITS[column.type.kind]
+    if pa.types.is_floating(array.type):
+        inside = pc.and_(pc.greater_equal(array, -(2.0**bits)), pc.less(array, 2.0**bits))
+        mask = pc.invert(pc.and_(inside, pc.equal(pc.floor(array), array)))
+    elif pa.types.is_integer(array.type) and not _is_inside(array.type, bits):
+        mask = pc.greater(array, pa.scalar(2**bits - 1, array.type))
+        if pa.types.is_signed_integer(array.type):
+            mask = pc.or_(mask, pc.less(array, pa.scalar(-(2**bits), array.type)))
+    else:
+        return array
+    places = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+    if not len(places):
+        return array
+    kind = column.type.with_nullable(True)
+    for place, value in zip(places.tolist(), array.take(pa.array(places)).to_pylist(), strict=True):
+        reasons.setdefault(place, f"column {column.name}: expected {kind}, found {found(value)}")
+    return pc.if_else(mask, pa.scalar(None, array.type), array)
+
+
+def _is_inside(arrow: pa.DataType, bits: int) -> bool:
+    """Whether every integer of the Arrow type fits into so many bits and a sign."""
+    return bool(arrow.bit_width - pa.types.is_signed_integer(arrow) <= bits)
 
 
 def read_arrow(data: bytes, limits: Limits) -> ArrowBody:
@@ -93,7 +127,7 @@ def read_arrow(data: bytes, limits: Limits) -> ArrowBody:
         if len(set(names)) < len(names):
             raise DataError("two columns have the same name", hint="name columns once")
         return ArrowBody(_plain(table.combine_chunks(), limits))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowTypeError, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"not Arrow IPC: {error}".splitlines()[0], hint=_HINT) from error
 
 

@@ -173,7 +173,7 @@ def _attempt(rows: Rows, index: Places, read: _Reader, bad: Reasons) -> Iterator
     """All records at once; or, where the parser sees other records than we do, in pieces, down to each alone."""
     try:
         table, misfits = read(rows)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, Misfit) as error:
         if len(rows) == 1:
             bad[int(index[0])] = f"not CSV: {error}".splitlines()[0]
             return
@@ -199,8 +199,14 @@ class _Reader:
     places: tuple[int, ...]
 
     def __call__(self, rows: Rows) -> tuple[pa.Table, Reasons]:
-        """The fields of the records that have `width` of them, and why the others have not, by place."""
+        """The fields of the records that have `width` of them, and why the others have not, by place.
+
+        Raises `pa.ArrowInvalid` and `Misfit` for what is no CSV.
+        """
         block = _block(rows)
+        quotes = block.count(b'"')
+        if quotes % 2:  # Arrow lets it go on to the end
+            raise Misfit("a quote is never closed")
         misfits: Reasons = {}
 
         def on_misfit(row: pcsv.InvalidRow) -> str:
@@ -213,7 +219,7 @@ class _Reader:
             read_options=pcsv.ReadOptions(
                 column_names=[str(place) for place in range(self.width)], use_threads=False, block_size=len(block) + 1
             ),
-            parse_options=pcsv.ParseOptions(newlines_in_values=b'"' in block, invalid_row_handler=on_misfit),
+            parse_options=pcsv.ParseOptions(newlines_in_values=quotes > 0, invalid_row_handler=on_misfit),
             convert_options=pcsv.ConvertOptions(
                 column_types=dict.fromkeys(kept, pa.string()),
                 include_columns=kept,

@@ -106,7 +106,7 @@ class HttpFront:
         """One request or one WebSocket."""
         if scope["type"] == "websocket":
             await self._sockets.serve(scope, receive, send)
-        elif scope["type"] == "http" and scope["method"] in ("POST", "OPTIONS") and _is_stream(scope["path"]):
+        elif scope["type"] == "http" and scope["method"] in ("POST", "OPTIONS") and scope["path"].startswith(PREFIX):
             response = await self._rows.respond(scope, receive)
             await response(scope, receive, send)
         else:
@@ -131,7 +131,7 @@ def create_app(rows: RowsEndpoint, auth: Authenticator, metrics: Metrics, checks
     async def on_http_error(_: Request, error: HTTPException) -> Response:
         return problem(error.status_code, str(error.detail), _HINT, error.headers)
 
-    @app.post(PREFIX + "{name}", summary="Append rows to a stream; answered when they are durable")
+    @app.post(PREFIX + "{name:path}", summary="Append rows to what NAME, or a topic, feeds; answered when durable")
     async def post_rows(name: str, request: Request) -> Response:  # noqa: ARG001  the name is in the path, too
         return await rows.respond(request.scope, request.receive)
 
@@ -145,10 +145,6 @@ def create_app(rows: RowsEndpoint, auth: Authenticator, metrics: Metrics, checks
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     return app
-
-
-def _is_stream(path: str) -> bool:
-    return path.startswith(PREFIX) and "/" not in path[len(PREFIX) :]
 
 
 def _healthz(checks: Mapping[str, str | None]) -> Response:

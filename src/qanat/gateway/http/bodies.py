@@ -49,6 +49,13 @@ def is_plain(headers: Mapping[bytes, bytes]) -> bool:
     return b"content-encoding" not in headers and b"arrow" not in headers.get(b"content-type", b"")
 
 
+def unpack(body: bytes, headers: Mapping[bytes, bytes], limits: Limits) -> bytes:
+    """The body without its content coding. Raises `RefusedError` 400, 413 and 415."""
+    if b"content-encoding" not in headers:
+        return body
+    return decompress(body, headers[b"content-encoding"].decode("latin-1"), limits.bytes)
+
+
 def read_body(
     body: bytes, headers: Mapping[bytes, bytes], stream: Stream, limits: Limits, reader: Reader | None = None
 ) -> Body:
@@ -56,8 +63,7 @@ def read_body(
 
     Raises `RefusedError`: 400 (nothing in it, or not what it says), 413 and 415.
     """
-    if b"content-encoding" in headers:
-        body = decompress(body, headers[b"content-encoding"].decode("latin-1"), limits.bytes)
+    body = unpack(body, headers, limits)
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     kind = content_type.partition(";")[0].strip().lower()
     if reader is not None and kind in WHOLE:
@@ -83,8 +89,7 @@ def is_cut(headers: Mapping[bytes, bytes]) -> bool:
 
 def whole_body(body: bytes, headers: Mapping[bytes, bytes], limits: Limits) -> Body:
     """The body as one payload, for a source that says how it is read. Raises `RefusedError` 413 and 415."""
-    if b"content-encoding" in headers:
-        body = decompress(body, headers[b"content-encoding"].decode("latin-1"), limits.bytes)
+    body = unpack(body, headers, limits)
     if not body:
         raise RefusedError(400, "the body is empty", hint="see the format of the source: qanat sources")
     return Body((body,))

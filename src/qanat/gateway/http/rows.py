@@ -1,4 +1,6 @@
-"""POST /streams/NAME: a body of rows in, an answer when they are durable. One request at a time, no sockets.
+"""POST /streams/TOPIC: a body of rows in, an answer when they are durable. One request at a time, no sockets.
+
+TOPIC is the name of a stream, or a topic as MQTT has them: `NAME/...`, or what a source of qanat.yaml maps.
 
 This is the hot path of HTTP: it uses Starlette's responses and nothing else of it. What a body is: `bodies`; who sends
 it: `identity`; what makes a repeated request harmless: `gateway.answers`.
@@ -129,15 +131,16 @@ class RowsEndpoint:
         context = self._context
         headers: Headers = dict(scope["headers"])
         user = await identify(context.auth, scope, headers)
-        route = context.routes.find(scope["path"][len(PREFIX) :])
-        check_route(route, user, context.routes.inputs)
+        topic = scope["path"][len(PREFIX) :]
+        route = context.routes.at(topic)
+        check_route(route, user, context.routes.inputs, topic)
         context.ingest.check_room()
         peer = scope["client"][0] if scope["client"] else ""
         client = user.name if user is not None else peer
         self._check_rate(client)
         request = _Request(
             route,
-            Sender(PROTOCOL, scope["path"], client),
+            Sender(PROTOCOL, scope["path"], client, _said(route, user, headers)),
             headers,
             user.name if user is not None else "",
             _tells_all(scope["query_string"]),
@@ -165,6 +168,8 @@ class RowsEndpoint:
         """The rows of a body; in a thread where that takes long."""
         stream, feed, limits = request.route.stream, request.route.feed, self._context.limits
         assert stream is not None
+        if feed is not None and feed.source is not None and not bodies.is_cut(request.headers):
+            return bodies.whole_body(raw, request.headers, limits)
         reader = None if feed is None else feed.reader
         if len(raw) <= _INLINE and bodies.is_plain(request.headers):
             return bodies.read_body(raw, request.headers, stream, limits, reader)
@@ -282,16 +287,30 @@ class RowsEndpoint:
         return reasons((await self._store(request, payloads, body, claim, named)).dead)
 
 
-def check_route(route: Route, user: User | None, inputs: tuple[str, ...]) -> None:
+def _said(route: Route, user: User | None, headers: Headers) -> dict[str, str]:
+    """What a source may ask for; a stream's own name has columns from nowhere else, and its bodies are cut here."""
+    if route.feed is None or route.feed.source is None:
+        return {}
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    return {"content_type": content_type} if user is None else {"content_type": content_type, "user": user.name}
+
+
+def check_route(route: Route, user: User | None, inputs: tuple[str, ...], topic: str) -> None:
     """Raises `RefusedError` where the stream takes no input, or none from this user, or does not exist."""
     if route.refusal is not None:
         raise RefusedError(403, route.refusal, hint=f"streams that take input: {', '.join(inputs)}")
-    if not may_publish(user, route.name):
-        raise RefusedError(403, f"this user may not publish to {route.name}", hint="see users in qanat.yaml")
+    if not may_publish(user, route.name, topic):
+        raise RefusedError(403, f"this user may not publish to {topic}", hint=_rights(user, route.name))
     if route.stream is None:
         raise RefusedError(
             404, f"no stream {route.name!r}", hint=f"streams that take input: {', '.join(inputs) or 'none'}"
         )
+
+
+def _rights(user: User | None, stream: str) -> str:
+    if user is not None and user.device is not None:
+        return f"a device may feed the topics of its own, as {PREFIX}{stream}/{user.name}"
+    return "see users in qanat.yaml"
 
 
 async def _read(receive: Receive, headers: Headers, limit: int) -> bytes:

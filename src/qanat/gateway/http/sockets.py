@@ -117,12 +117,12 @@ class SocketsEndpoint:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> _Socket:
         """Who comes in to what. Raises `QanatError`."""
         context = self._context
-        name = _stream_of(scope["path"])
+        topic = _topic_of(scope["path"])
         user = await identify(context.auth, scope, dict(scope["headers"]))
         wish = _Wish.of(scope["query_string"])
-        route = context.routes.find(name)
+        route = context.routes.at(topic) if wish.start is None else context.routes.find(topic)
         if wish.start is None:
-            check_route(route, user, context.routes.inputs)
+            check_route(route, user, context.routes.inputs, topic)
         else:
             _check_readable(route, user, wish.keys)
         peer = scope["client"][0] if scope["client"] else ""
@@ -130,7 +130,7 @@ class SocketsEndpoint:
         account = context.limiter.open(client, context.clock())
         if account is None:
             raise RefusedError(429, f"{client} has as many connections as it may", hint="see limits in qanat.yaml")
-        socket = _Socket(context, route, user, client, account, wish, receive, send)
+        socket = _Socket(context, route, topic, user, client, account, wish, receive, send)
         try:
             socket.subscribe()
         except QanatError:
@@ -155,6 +155,7 @@ class _Socket:
 
     context: SocketsContext
     route: Route
+    topic: str
     user: User | None
     client: str
     account: Account
@@ -260,8 +261,8 @@ class _Socket:
     def _take(self, number: int, data: bytes) -> None:
         context = self.context
         try:
-            check_route(self.route, self.user, context.routes.inputs)
-            rows = split_body(data, "")
+            check_route(self.route, self.user, context.routes.inputs, self.topic)
+            rows = self._cut(data)
             if not len(rows):
                 raise RefusedError(400, "the message has no rows", hint="send JSON objects, one a line")
             now = context.clock()
@@ -283,8 +284,14 @@ class _Socket:
             told = _refusal(number, verdict.error) if verdict.error is not None else _verdict(number, verdict)
             self._acknowledge(told)
 
-        path = f"{PREFIX}{self.route.name}{SUFFIX}"
-        context.ingest.put(self.route.offer(rows, Sender(PROTOCOL, path, self.client), now, settle))
+        attributes = {} if self.user is None else {"user": self.user.name}
+        sender = Sender(PROTOCOL, f"{PREFIX}{self.topic}{SUFFIX}", self.client, attributes)
+        context.ingest.put(self.route.offer(rows, sender, now, settle))
+
+    def _cut(self, data: bytes) -> Sequence[bytes]:
+        """Rows; what a source reads is one payload, since it says where its rows are."""
+        feed = self.route.feed
+        return split_body(data, "") if feed is None or feed.source is None else (data,)
 
     def _acknowledge(self, told: Mapping[str, Any]) -> None:
         self._acks.append(orjson.dumps(told))
@@ -315,9 +322,9 @@ def _row_text(row: Delivery) -> str:
     return f'{orjson.dumps(head)[:-1].decode()},"row":{row.payload.decode()}}}'
 
 
-def _stream_of(path: str) -> str:
+def _topic_of(path: str) -> str:
     if not path.startswith(PREFIX) or not path.endswith(SUFFIX):
-        raise RefusedError(404, f"no WebSocket at {path}", hint=f"{PREFIX}NAME{SUFFIX}, or {MQTT_PATH}")
+        raise RefusedError(404, f"no WebSocket at {path}", hint=f"{PREFIX}TOPIC{SUFFIX}, or {MQTT_PATH}")
     return path[len(PREFIX) : -len(SUFFIX)]
 
 
