@@ -71,6 +71,8 @@ MINE = {"id": "t1", "kind": "ph", "value": 6.5}
         (source("json"), json.dumps([ROW, {"value": 1}]), [MINE, {"id": "t1", "value": 1.0}]),
         (source("json", path="d.r"), json.dumps({"d": {"r": [ROW], "x": 1}}), [MINE]),
         (source("json", rename={"v": "value"}), '{"v": 6.5, "value": "theirs", "kind": "ph"}', [MINE]),
+        (source("json", rename={"n": "value"}), '{"n": 6.5, "kind": "ph"}', [MINE]),
+        (source("json", rename={"n": "value", "m": "n"}), '{"n": 6.5, "m": 1, "kind": "ph"}', [{**MINE, "n": 1}]),
         (source("json", path="d", rename={"v": "value"}), '{"d": {"v": 6.5, "kind": "ph"}}', [MINE]),
         (source("ndjson"), '{"value": 1}\n{"value": 2}\n', [{"id": "t1", "value": 1.0}, {"id": "t1", "value": 2.0}]),
         (source("csv", header=("kind", "", "value")), "ph,9,6.5\r\n", [MINE]),

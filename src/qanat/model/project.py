@@ -237,7 +237,7 @@ def validate(raw: object, source: str, line_of: Callable[[Path], int | None]) ->
     try:
         project = msgspec.convert(raw, Project, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        message, path = _place(str(error))
+        message, path = _inside_a_table(raw) or _place(str(error))
         raise fail(path, f"{_dotted(path)}: {message}" if path else message) from error
     for number, user in enumerate(project.users):
         _check_user(user, ("users", number), fail)
@@ -301,6 +301,19 @@ def _check_source(name: str, source: Source, path: Path, fail: _Fail) -> None:
     if len(source.ways) != 1:
         found = " and ".join(source.ways) or "none of them"
         raise fail(path, f"source {name!r} needs one of topic, mqtt and folder; found {found}")
+
+
+def _inside_a_table(raw: object) -> tuple[str, Path] | None:
+    """What is wrong in a mapping of names to sections, whose names msgspec does not tell; None if that is all well."""
+    for field in msgspec.structs.fields(Project):
+        items = raw.get(field.name) if get_origin(field.type) is dict and isinstance(raw, Mapping) else None
+        for name, item in items.items() if isinstance(items, Mapping) else ():
+            try:
+                msgspec.convert(item, get_args(field.type)[1], dec_hook=_decode)
+            except msgspec.ValidationError as error:
+                message, path = _place(str(error))
+                return message, (field.name, str(name), *path)
+    return None
 
 
 def _place(message: str) -> tuple[str, Path]:
