@@ -56,7 +56,8 @@ class Feed:
     """`source`: its name in qanat.yaml, None for the topics `NAME/...` of a stream. `format`: None is by content type.
 
     `decode`: how payloads are read where no content type says otherwise; None is the stream's own way. `asks_sender`:
-    whether `complete` has something to do.
+    whether `complete` has something to do. `may_cut`: a front that knows bodies of many rows may cut them into rows, as
+    it does for the stream itself; else what comes is one payload.
     """
 
     source: str | None
@@ -66,6 +67,7 @@ class Feed:
     reader: Reader
     fillings: tuple[_Filling, ...]
     asks_sender: bool
+    may_cut: bool
 
     @property
     def filled(self) -> Mapping[str, str]:
@@ -94,7 +96,11 @@ class Feed:
 
 
 def open_feed(
-    name: str | None, source: Source, streams: Mapping[str, Stream], accepts: frozenset[str], captures: Sequence[str],
+    name: str | None,
+    source: Source,
+    streams: Mapping[str, Stream],
+    accepts: frozenset[str],
+    captures: Sequence[str],
     schemas: Schemas | None = None,
 ) -> Feed:
     """`captures`: the names that the source's pattern captures. Raises `ConfigError`."""
@@ -128,7 +134,12 @@ def open_feed(
     if not is_file:
         check_settings(source.format, layout)
     decode = None if is_file else open_format(source.format or DEFAULT, layout)
-    return Feed(name, stream, source.format, decode, Reader(layout), tuple(fillings), asks)
+    return Feed(name, stream, source.format, decode, Reader(layout), tuple(fillings), asks, _may_cut(source, decode))
+
+
+def _may_cut(source: Source, decode: Decode | None) -> bool:
+    plain = Source(stream=source.stream)
+    return source.format is None and decode is None and (source.header, source.delimiter) == ((), plain.delimiter)
 
 
 def _stream_of(name: str, streams: Mapping[str, Stream], accepts: frozenset[str], whose: str) -> Stream:

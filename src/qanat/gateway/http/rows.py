@@ -168,7 +168,7 @@ class RowsEndpoint:
         """The rows of a body; in a thread where that takes long."""
         stream, feed, limits = request.route.stream, request.route.feed, self._context.limits
         assert stream is not None
-        if feed is not None and feed.source is not None and not bodies.is_cut(request.headers):
+        if feed is not None and not feed.may_cut and not bodies.is_cut(request.headers):
             return bodies.whole_body(raw, request.headers, limits)
         reader = None if feed is None else feed.reader
         if len(raw) <= _INLINE and bodies.is_plain(request.headers):
