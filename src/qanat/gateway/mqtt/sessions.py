@@ -88,8 +88,7 @@ class Sessions:
         session.expiry_s = expiry_s
         self._held[client] = session
         self._away.pop(client, None)
-        entry = self._index[_bucket(client)].get(client)
-        if entry is not None:
+        if expiry_s or client in self._bucket_of(client):
             self._note(client, Entry(*client, expiry_s, None))
         return session, is_known
 
@@ -102,8 +101,6 @@ class Sessions:
         if not expiry_s:
             self._forget(session)
             return
-        if not (session.is_worth_keeping or session.taken or session.client in self._bucket_of(session.client)):
-            return  # nothing to remember: the next connection finds no session, which is all that it would find
         self._note(session.client, Entry(*session.client, expiry_s, self._clock() + expiry_s * 1000))
         self._away[session.client] = session
         self.save(session, lambda _: self._let_go(session.client, session))

@@ -1,0 +1,1 @@
+"""Fuzzers, each a command with a short run in the suite."""
