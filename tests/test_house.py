@@ -127,7 +127,8 @@ def test_modules_and_functions_can_be_read_in_one_go() -> None:
 
 
 def test_no_ability_is_a_lie() -> None:
-    assert [str(path) for path in MODULES if "raise NotImplementedError" in path.read_text()] == []
+    written = [path for path in MODULES if not path.name.endswith("_pb2_grpc.py")]  # those are generated
+    assert [str(path) for path in written if "raise NotImplementedError" in path.read_text()] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
