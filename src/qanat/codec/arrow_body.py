@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qanat.codec.arrow_sizes import TooLargeError, claims_of, is_file
+from qanat.codec.arrow_sizes import TooLargeError, broken, claims_of, is_file
 from qanat.codec.base import BadRow, Block, Decoded
 from qanat.codec.fit import fit_rows
 from qanat.codec.json_encode import encode_lines
@@ -27,7 +27,6 @@ from qanat.model.types import Kind
 _LETTERS = 1024
 _BITS = {Kind.TINYINT: 7, Kind.SMALLINT: 15, Kind.INT: 31, Kind.BIGINT: 63}
 _PLAIN = (pa.types.is_primitive, pa.types.is_decimal128, pa.types.is_string, pa.types.is_binary, pa.types.is_null)
-_HINT = "send what pyarrow.ipc.new_stream or new_file writes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +126,8 @@ def read_arrow(data: bytes, limits: Limits) -> ArrowBody:
         if len(set(names)) < len(names):
             raise DataError("two columns have the same name", hint="name columns once")
         return ArrowBody(_plain(table.combine_chunks(), limits))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"not Arrow IPC: {error}".splitlines()[0], hint=_HINT) from error
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        raise broken(f"not Arrow IPC: {error}") from error
 
 
 def _plain(table: pa.Table, limits: Limits) -> pa.RecordBatch:

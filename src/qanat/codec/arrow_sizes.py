@@ -46,8 +46,8 @@ def claims_of(data: bytes, most_rows: int, most_bytes: int) -> Claims:
                 rows, size = rows + length, size + expanded
             if rows > most_rows or size > most_bytes or number >= _MOST_MESSAGES:
                 raise TooLargeError(f"more than {most_rows} rows, or {most_bytes} bytes without compression")
-    except (pa.ArrowInvalid, OSError, struct.error, IndexError, OverflowError) as error:
-        raise DataError(f"not Arrow IPC: {error}".splitlines()[0]) from error
+    except (pa.ArrowException, OSError, EOFError, struct.error, IndexError, OverflowError) as error:
+        raise broken(f"not Arrow IPC: {error}") from error
     return Claims(rows, size)
 
 
@@ -59,14 +59,19 @@ def _filed(data: bytes) -> Iterator[pa.Message]:
     """The messages that the footer names: some writers put no stream into the frame."""
     length = int.from_bytes(data[-10:-6], "little", signed=True)
     if not data.endswith(_MAGIC) or not 0 < length <= len(data) - 18:
-        raise DataError("not an Arrow IPC file: it has no footer")
+        raise broken("not an Arrow IPC file: it has no footer")
     footer = _Table.root(pa.py_buffer(data[len(data) - 10 - length : len(data) - 10]))
     for number in (2, 3):
         for at in footer.vector(number, _BLOCK.size):
             offset, meta, body = _BLOCK.unpack_from(footer.data, at)
             if offset < 0 or meta < 0 or body < 0 or offset + meta + body > len(data):
-                raise DataError("not an Arrow IPC file: a message lies outside of it")
+                raise broken("not an Arrow IPC file: a message lies outside of it")
             yield pa.ipc.read_message(pa.py_buffer(memoryview(data)[offset : offset + meta + body]))
+
+
+def broken(text: str) -> DataError:
+    """The error for bytes that are not what they should be."""
+    return DataError(text.splitlines()[0], hint="send what pyarrow.ipc.new_stream or new_file writes")
 
 
 class TooLargeError(DataError):
@@ -92,12 +97,12 @@ def _claims(batch: _Table, body: pa.Buffer | None) -> tuple[int, int]:
     for at in batch.vector(2, _BUFFER.size):
         offset, length = _BUFFER.unpack_from(batch.data, at)
         if offset < 0 or length < 0 or offset + length > len(there):
-            raise DataError("not Arrow IPC: a buffer lies outside of its message")
+            raise broken("not Arrow IPC: a buffer lies outside of its message")
         size += length
         if is_compressed and length >= 8:
             size += max(int.from_bytes(there[offset : offset + 8], "little", signed=True), 0)
     if rows < 0:
-        raise DataError("not Arrow IPC: a negative number of rows")
+        raise broken("not Arrow IPC: a negative number of rows")
     return rows, size
 
 
@@ -137,11 +142,11 @@ class _Table:
         start = place + _at(self.data, "<I", place)
         count = _at(self.data, "<I", start)
         if start + 4 + count * size > len(self.data):
-            raise DataError("not Arrow IPC: a vector lies outside of its message")
+            raise broken("not Arrow IPC: a vector lies outside of its message")
         return range(start + 4, start + 4 + count * size, size)
 
 
 def _at(data: memoryview, form: str, place: int) -> int:
     if place < 0:
-        raise DataError("not Arrow IPC: an offset before the message")
+        raise broken("not Arrow IPC: an offset before the message")
     return int(struct.unpack_from(form, data, place)[0])
