@@ -293,17 +293,27 @@ def _append(stream: Stream, partition: int, rows: pa.RecordBatch, times: Times |
 
 
 def _close(batch: Batch, letters: _Letters, offers: Sequence[Offer]) -> None:
+    plain: dict[tuple[int, int], Verdict] = {}  # thousands of offers may have one and the same verdict
     for number, offer in enumerate(offers):
-        dead = tuple(sorted(letters.by_offer.get(number, ()), key=lambda one: one.index))
-        verdict = Verdict(len(offer.payloads) - len({one.index for one in dead}), dead, rows=batch.rows[number])
+        dead = letters.by_offer.get(number)
+        if dead:
+            verdict = _verdict_with(dead, offer, batch.rows[number])
+            for one in dead:
+                batch.dead[offer.stream if offer.known else "", one.kind.value] += 1
+        else:
+            counts = len(offer.payloads), batch.rows[number]
+            verdict = plain.get(counts) or plain.setdefault(counts, Verdict(counts[0], rows=counts[1]))
         batch.verdicts.append(verdict)
         if offer.state is not None:
             batch.state.update(offer.state(verdict))
-        for one in dead:
-            batch.dead[offer.stream if offer.known else "", one.kind.value] += 1
     if letters.rows:
         times = [row[0] for row in letters.rows]
         batch.appends.append(Append(DEAD_LETTERS, 0, _dead_rows(letters.rows), min(times), min(times), max(times)))
+
+
+def _verdict_with(dead: Sequence[Dead], offer: Offer, rows: int) -> Verdict:
+    accepted = len(offer.payloads) - len({one.index for one in dead})
+    return Verdict(accepted, tuple(sorted(dead, key=lambda one: one.index)), rows=rows)
 
 
 def _dead_rows(rows: Sequence[tuple[int, str, str, bytes, str, str, str, int | None]]) -> pa.RecordBatch:

@@ -44,6 +44,7 @@ class Ingest:
         self._idle.set()
         self._full = False
         self._watchers: list[Callable[[bool], None]] = []
+        self._afterwards: list[Callable[[], None]] = []
         self._last_start = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="qanat-admit")
         self._task: asyncio.Task[None] | None = None
@@ -69,12 +70,17 @@ class Ingest:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         waiting, self._waiting = self._waiting, []
-        self._fail(waiting, LogError("qanat stopped before the log had taken this", hint="send it again"))
+        if waiting:
+            self._fail(waiting, LogError("qanat stopped before the log had taken this", hint="send it again"))
         self._thread.shutdown(wait=False)
 
     def watch(self, callback: Callable[[bool], None]) -> None:
         """Call `callback(is_full)` whenever that changes."""
         self._watchers.append(callback)
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call `callback()` after the verdicts of a flush were told, so that what they make is written at once."""
+        self._afterwards.append(callback)
 
     def check_room(self) -> None:
         """Raises `BackpressureError` while `is_full`, for producers that can be told to come back."""
@@ -87,11 +93,12 @@ class Ingest:
 
     def put(self, offer: Offer) -> None:
         """Take an offer; `offer.done` hears the verdict. Producers stop reading while `is_full`."""
+        if not self._waiting:
+            self._idle.clear()
+            self._wake.set()
         self._waiting.append(offer)
         self._messages += offer.count
         self._bytes += offer.size
-        self._idle.clear()
-        self._wake.set()
         if not self._full and (
             self._messages >= self._limits.max_pending_messages or self._bytes >= self._limits.max_pending_bytes
         ):
@@ -187,6 +194,8 @@ class Ingest:
         self._release(offers)
 
     def _release(self, offers: Sequence[Offer]) -> None:
+        for callback in self._afterwards:
+            callback()
         self._messages -= sum(offer.count for offer in offers)
         self._bytes -= sum(offer.size for offer in offers)
         self._metrics.gateway_pending(self._messages)

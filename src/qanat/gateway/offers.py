@@ -71,5 +71,8 @@ class Offer:
 
     def __post_init__(self) -> None:
         payloads = self.payloads
-        self.size = payloads.size if isinstance(payloads, Block) else sum(map(len, payloads))
+        if type(payloads) is not list and isinstance(payloads, Block):  # an ABC is dear to ask
+            self.size = payloads.size
+        else:
+            self.size = sum(map(len, payloads))
         self.count = len(self.payloads) or 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -38,6 +39,8 @@ _PROTOCOL = "mqtt"
 _V3_IN_FLIGHT = 10
 #: How many topics a connection remembers that it may publish to.
 _MAX_ALLOWED = 1024
+#: Where messages of a topic go, and in whose name; the same for all of them that have no properties.
+_Way = tuple[Route, Sender]
 
 
 class Link(asyncio.Protocol):
@@ -53,7 +56,8 @@ class Link(asyncio.Protocol):
         self._user: User | None = None
         self._certified: User | None = None
         self._who: Mapping[str, str] = {}
-        self._allowed: dict[str, Route] = {}
+        self._allowed: dict[str, _Way] = {}
+        self._is_due = False
         self._session: Session | None = None
         self._inbox: Inbox | None = None
         self._courier: Courier | None = None
@@ -242,6 +246,13 @@ class Link(asyncio.Protocol):
     def _after_verdict(self) -> None:
         if "in flight" in self._pauses and self._machine.in_flight <= self._context.limits.receive_maximum:
             self.resume("in flight")
+        if not self._is_due:
+            self._is_due = True
+            self._server.due.append(self)
+
+    def write_due(self) -> None:
+        """Write what verdicts have made: once per flush of the ingest, however many of them are ours."""
+        self._is_due = False
         self._flush()
 
     # --- who comes in ------------------------------------------------------------------------------------------------
@@ -335,25 +346,29 @@ class Link(asyncio.Protocol):
     # --- what it publishes -------------------------------------------------------------------------------------------
 
     def _publish(self, run: Published) -> None:
-        route = self._allowed.get(run.topic)
-        if route is None:
-            route = self._context.routes.resolve(run.topic)
-            refusal = route.refusal
-            if refusal is None and not may_publish(self._user, route.name, run.topic):
-                refusal = f"this user may not publish to {run.topic}"
-            if refusal is not None:
-                self._refuse(run, refusal)
-                return
-            if len(self._allowed) >= _MAX_ALLOWED:
-                self._allowed.clear()
-            self._allowed[run.topic] = route
-        if not self._is_repeat(run) and not self._is_within_limits(run):
+        way = self._allowed.get(run.topic) or self._allow(run)
+        if way is None or not (self._is_repeat(run) or self._is_within_limits(run)):
             return
         if run.qos == 2:
-            self._open_inbox().take(run, partial(self._offer, route))
+            self._open_inbox().take(run, partial(self._offer, way))
             return
         done = self._on_stored if run.qos else self._on_unacknowledged
-        self._context.ingest.put(self._offer(route, run, partial(done, run), None))
+        self._context.ingest.put(self._offer(way, run, partial(done, run), None))
+
+    def _allow(self, run: Published) -> _Way | None:
+        """The way of a topic that this user may publish to, which is remembered; else the run is refused."""
+        route = self._context.routes.resolve(run.topic)
+        refusal = route.refusal
+        if refusal is None and not may_publish(self._user, route.name, run.topic):
+            refusal = f"this user may not publish to {run.topic}"
+        if refusal is not None:
+            self._refuse(run, refusal)
+            return None
+        if len(self._allowed) >= _MAX_ALLOWED:
+            self._allowed.clear()
+        way = route, Sender(_PROTOCOL, run.topic, self.client[1] if self.client else "", self._who)
+        self._allowed[run.topic] = way
+        return way
 
     def _is_repeat(self, run: Published) -> bool:
         """Whether all of it is stored already: that is only said again, and never refused."""
@@ -409,9 +424,10 @@ class Link(asyncio.Protocol):
             self._inbox.answers = self
         return self._inbox
 
-    def _offer(self, route: Route, run: Published, done: Callable[[Verdict], None], state: State | None) -> Offer:
-        who = attributes_of(self._who, run.properties) if run.properties else self._who
-        sender = Sender(_PROTOCOL, run.topic, self.client[1] if self.client else "", who)
+    def _offer(self, way: _Way, run: Published, done: Callable[[Verdict], None], state: State | None) -> Offer:
+        route, sender = way
+        if run.properties:
+            sender = replace(sender, attributes=attributes_of(self._who, run.properties))
         return route.offer(run.payloads, sender, self._context.clock(), done, state)
 
     def _refuse(self, run: Published, text: str) -> None:

@@ -80,7 +80,10 @@ class MqttServer:
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_loaded = self._is_stopping = False
+        #: Links that have something to write once all verdicts of a flush are told.
+        self.due: list[Link] = []
         context.ingest.watch(self._on_full)
+        context.ingest.after(self._write_due)
         context.auth.watch(self._on_rights)
 
     async def start(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
@@ -194,6 +197,11 @@ class MqttServer:
                 self.count_shed(will.topic, 1)
 
         context.ingest.put(route.offer([will.payload], sender, context.clock(), done))
+
+    def _write_due(self) -> None:
+        due, self.due = self.due, []
+        for link in due:
+            link.write_due()
 
     def _on_full(self, full: bool) -> None:
         for link in list(self.links):
