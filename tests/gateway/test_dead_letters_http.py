@@ -113,3 +113,18 @@ def test_what_makes_no_sense_is_a_problem_with_a_hint(
     answer = httpx.request(method, f"{start(log).url}/v1/dead-letters{path}", content=sent)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert answer.json()["hint"]
+
+
+def test_letters_that_came_as_csv_are_repaired_as_csv(start: Callable[..., Any], log: Log) -> None:
+    url = start(log).url
+    body = "client_id,timestamp,consumption\na,1,2.5\nb,2,warm\n"
+    assert (
+        httpx.post(f"{url}/streams/power", content=body, headers={"content-type": "text/csv"}).json()["accepted"] == 1
+    )
+    one = httpx.get(f"{url}/v1/dead-letters/0:0", params={"format": "csv"}).json()
+    assert {c["name"]: c["fault"] is None for c in one["columns"]}["client_id"]
+    retry = {"letters": [{"id": "0:0"}], "set": {"consumption": "7"}, "format": "csv"}
+    assert httpx.post(f"{url}/v1/dead-letters/retry", json=retry).json()["letters"][0]["fate"] == "repaired"
+    assert [row["consumption"] for row in rows(log, "power")] == [2.5, 7.0]
+    wrong = httpx.post(f"{url}/v1/dead-letters/retry", json={**retry, "format": "xml"})
+    assert (wrong.status_code, "csv" in wrong.json()["hint"]) == (400, True)

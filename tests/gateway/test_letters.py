@@ -297,3 +297,16 @@ def test_what_would_have_to_change_is_told_column_by_column(mill: Mill) -> None:
     }
     assert {one.value for one in second.columns} == {None}
     assert not mill.rows("power")
+
+
+def test_letters_of_another_format_are_read_when_it_is_said(mill: Mill) -> None:
+    mill.feed("power", b"client_id,timestamp,consumption\na,5,warm", b"client_id,timestamp,consumption\nb,6,7.5")
+    assert set(fates(mill.repair.run({0: None, 1: None})).values()) == {Fate.UNFIT}
+    told = mill.repair.examine(next(oldest(mill.log, Wanted())), Terms(format="csv"))
+    assert {one.name: one.fault for one in told.columns}["timestamp"] is None
+    tried = mill.repair.run({0: None, 1: None}, Terms(format="csv"))
+    assert fates(tried) == {0: Fate.UNFIT, 1: Fate.REPAIRED}
+    assert fates(mill.repair.run({0: None}, Terms(format="csv", set=(("consumption", "1"),)))) == {0: Fate.REPAIRED}
+    assert [row["consumption"] for row in mill.rows("power")] == [7.5, 1.0]
+    with pytest.raises(ConfigError, match="no format 'xml'"):
+        Terms(format="xml")

@@ -28,6 +28,10 @@ Since = Annotated[str | None, typer.Option(metavar="TIME", help="That arrived th
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="That arrived before.")]
 All = Annotated[bool, typer.Option("--all", help="Also those that have been repaired.")]
 
+_FORMAT = typer.Option(
+    "--format", metavar="NAME", help="How to read them, where no source says it: json, csv, cbor, ..."
+)
+
 #: Exit code of `retry` where some letters do not fit: that of errors in data.
 _UNFIT = 4
 
@@ -74,6 +78,7 @@ def list_letters(
 @app.command("show")
 def show(
     letter: Annotated[str, typer.Argument(metavar="ID", help="The letter, as in qanat dead list.")],
+    form: Annotated[str | None, _FORMAT] = None,
     directory: Project = Path(),
     data: Data = None,
     param: Params = None,
@@ -86,13 +91,14 @@ def show(
     from qanat.gateway.http.dead import finding_json
     from qanat.gateway.letters import Wanted, newest, parse_id
     from qanat.gateway.letters import as_json as values
+    from qanat.gateway.repair import Terms
 
     wanted = Wanted(ids=frozenset({parse_id(letter)}), repaired=True)
     with _reading(directory, data) as log:
         found = newest(log, wanted, 1)
         if not found:
             raise DataError(f"no dead letter {letter}", hint="retention has deleted it, or it never was")
-        finding = open_repair(log, directory, data, param, declare=False).examine(found[0])
+        finding = open_repair(log, directory, data, param, declare=False).examine(found[0], Terms(format=form))
     if as_json:
         say_json({**values(found[0]), **finding_json(finding)})
     else:
@@ -145,6 +151,7 @@ def retry(
     transform: Annotated[
         str | None, typer.Option(metavar="SQL", help="The new payload, an expression over the text `data`.")
     ] = None,
+    form: Annotated[str | None, _FORMAT] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Change them in $EDITOR first, a letter a line.")] = False,
     corrected: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="Letters as exported (*.ndjson), corrected since.")
@@ -170,7 +177,7 @@ def retry(
     from qanat.gateway.repair import Terms
 
     wanted = _wanted(ids or (), stream, reason, source, client, since, until, False)
-    terms = Terms(to, tuple(_pair(text) for text in put or ()), dry_run)
+    terms = Terms(to, tuple(_pair(text) for text in put or ()), form, dry_run)
     with _reading(directory, data) as log:
         changed = choose(log, wanted, Changing(transform, edit, corrected))
     if not changed:

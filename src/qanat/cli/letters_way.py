@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from qanat.cli.contracts import known_contracts
 from qanat.cli.project import compile_folder, data_folder, existing_log_url, open_folder, parse_params
 from qanat.cli.running import Running, read_running
 from qanat.cli.streams import all_streams, with_retention, written_by
@@ -97,7 +98,7 @@ def open_repair(log: Log, directory: Path, data: Path | None, params: list[str] 
     for stream in streams.values() if declare else ():
         log.create(folder.project.retained(stream))
     inputs = frozenset(streams) - {DEAD_LETTERS, LATE} - written_by(program)
-    routes = Routes(streams, inputs, folder.project.sources)
+    routes = Routes(streams, inputs, folder.project.sources, known_contracts(folder, streams, inputs))
     return Repair(log, streams, routes, int(folder.project.max_future_skew), now_ms)
 
 
@@ -122,7 +123,13 @@ class _Served:
             letters = [
                 {"id": f"0:{offset}", **({} if data is None else data_fields(data))} for offset, data in part.items()
             ]
-            body = {"letters": letters, "to": terms.to, "set": dict(terms.set), "dry_run": terms.dry_run}
+            body = {
+                "letters": letters,
+                "to": terms.to,
+                "set": dict(terms.set),
+                "format": terms.format,
+                "dry_run": terms.dry_run,
+            }
             yield from map(_tried, self._ask(orjson.dumps(body))["letters"])
 
     def _ask(self, body: bytes) -> dict[str, Any]:

@@ -18,7 +18,9 @@ import orjson
 
 from qanat.codec.base import Decode
 from qanat.codec.json import decode_payloads, encode_lines
+from qanat.errors import ConfigError
 from qanat.gateway.admit import Batch, Inlet, admit, open_inlet
+from qanat.gateway.formats import CONTENT_TYPES
 from qanat.gateway.letters import Letter, Repaired, Wanted, oldest
 from qanat.gateway.offers import DeadKind, Offer, Verdict
 from qanat.gateway.routes import Route, Routes, Sender
@@ -27,6 +29,8 @@ from qanat.model.streams import DEAD_LETTERS, Stream
 
 #: Sources that are their letters' client, and read what they bring in their own way.
 _INTAKES = ("broker", "folder")
+#: Format -> a content type that names it.
+_CONTENT_TYPES = {name: kind for kind, name in reversed(CONTENT_TYPES.items()) if "/" in kind}
 #: Letters of one transaction.
 AT_ONCE = 1_000
 
@@ -61,11 +65,17 @@ class Tried:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How letters are tried. `to`: the stream, where it is not the one that was addressed; `set`: column and text that
-    every row gets, whatever the payload says; `dry_run` stores nothing."""
+    every row gets, whatever the payload says; `format`: how payloads are read where their source does not say, as in
+    qanat.yaml, since a letter does not keep its content type; `dry_run` stores nothing. Raises `ConfigError`."""
 
     to: str | None = None
     set: tuple[tuple[str, str], ...] = ()
+    format: str | None = None
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format is not None and self.format not in _CONTENT_TYPES:
+            raise ConfigError(f"no format {self.format!r}", hint=f"one of {', '.join(sorted(_CONTENT_TYPES))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +125,12 @@ class Repair:
                 found += self._run(part, terms, allowed)
         return found
 
-    def examine(self, letter: Letter) -> Finding:
+    def examine(self, letter: Letter, terms: Terms = Terms()) -> Finding:
         """What would become of the letter now, column by column."""
-        route = self._route(letter, Terms())
+        route = self._route(letter, terms)
         if route.stream is None or route.name not in self._inlets:
             return Finding(Tried(letter.offset, Fate.REFUSED, route.name, reason=_refusal(route)))
-        offer = self._offer(letter, letter.data, route, Terms())
+        offer = self._offer(letter, letter.data, route, terms)
         (tried,), _ = self._admit([(letter, offer)], dry_run=True)
         return Finding(tried, _columns(offer, self._inlets[route.name]))
 
@@ -175,7 +185,8 @@ class Repair:
         return self._routes.find(letter.stream or "")
 
     def _offer(self, letter: Letter, data: bytes, route: Route, terms: Terms) -> Offer:
-        sender = Sender(letter.source, letter.origin, letter.client)
+        said = {} if terms.format is None else {"content_type": _CONTENT_TYPES[terms.format]}
+        sender = Sender(letter.source, letter.origin, letter.client, said)
         offer = route.offer([data], sender, letter.arrived, _nothing)
         if terms.set:
             offer.fill = tuple({**dict(offer.fill), **dict(terms.set)}.items())

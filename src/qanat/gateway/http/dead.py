@@ -48,6 +48,7 @@ class _Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     letters: Annotated[tuple[_Change, ...], msgspec.Meta(min_length=1, max_length=AT_ONCE)]
     to: str | None = None
     set: dict[str, str] = {}
+    format: str | None = None
     dry_run: bool = False
 
 
@@ -76,7 +77,7 @@ def mount_dead_letters(app: FastAPI, context: DeadLetterContext) -> None:
     @app.get(f"{_PATH}/{{letter}}", summary="One dead letter, and what would have to change")
     async def one(letter: str, request: Request) -> Response:
         await _reader(context, request)
-        return await _one(context, letter)
+        return await _one(context, letter, request.query_params.get("format"))
 
     @app.post(f"{_PATH}/retry", summary="Try dead letters again; answered when their rows are durable")
     async def retry(request: Request) -> Response:
@@ -118,12 +119,13 @@ async def _counts(log: Log, given: Mapping[str, str]) -> Response:
     return _answer({"counts": [{by: text, "letters": count} for text, count in found]})
 
 
-async def _one(context: DeadLetterContext, text: str) -> Response:
+async def _one(context: DeadLetterContext, text: str, form: str | None) -> Response:
+    terms = _checked(lambda name: Terms(format=name), form)
     wanted = Wanted(ids=frozenset({_checked(parse_id, text)}), repaired=True)
     letters = await asyncio.to_thread(newest, context.log, wanted, 1)
     if not letters:
         raise RefusedError(404, f"no dead letter {text}", hint="retention has deleted it, or it never was")
-    finding = await asyncio.to_thread(context.repair.examine, letters[0])
+    finding = await asyncio.to_thread(context.repair.examine, letters[0], terms)
     return _answer({**as_json(letters[0]), **finding_json(finding)})
 
 
@@ -134,7 +136,7 @@ async def _retry(context: DeadLetterContext, body: bytes, user: User | None) -> 
         hint = 'for example {"letters": [{"id": "0:17"}], "set": {"temperature": "20.5"}}'
         raise RefusedError(400, f"the body is no retry: {error}", hint=hint) from error
     changed = {_checked(parse_id, one.id): _checked(read_data, msgspec.structs.asdict(one)) for one in asked.letters}
-    terms = Terms(asked.to, tuple(asked.set.items()), asked.dry_run)
+    terms = _checked(lambda one: Terms(one.to, tuple(one.set.items()), one.format, one.dry_run), asked)
 
     def allowed(stream: str, topic: str) -> bool:
         return may_publish(user, stream, topic)
