@@ -72,7 +72,8 @@ class Appender:
             payloads, decode = await asyncio.to_thread(read_rows, request, self._shared.limits)
         else:
             payloads, decode = read_rows(request, self._shared.limits)
-        self._shared.limiter.charge(self._account, len(payloads), sum(map(len, payloads)), self._shared.clock())
+        size = len(request.arrow) or sum(map(len, payloads))  # rows of Arrow have no bytes of their own
+        self._shared.limiter.charge(self._account, len(payloads), size, self._shared.clock())
         reply: Reply = asyncio.get_running_loop().create_future()
         now, sender = self._shared.clock(), Sender(PROTOCOL, topic, self._client, self._attributes())
         if not request.idempotency_key:
