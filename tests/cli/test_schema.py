@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import paho.mqtt.client as mqtt
 import pytest
 
 Run = Callable[..., Any]
@@ -115,6 +116,28 @@ def test_a_schema_file_of_qanat_yaml_is_the_contract(qanat: Run, up: Callable[..
     answer = httpx.post(f"{server.url}/streams/power", content=body, headers=headers)
     assert answer.json()["accepted"] == 1, answer.text
     server.stop()
+    rows = qanat("query", "SELECT client_id, watts FROM power", "--json").stdout
+    assert json.loads(rows) == {"client_id": "h1", "watts": 1.0}
+
+
+def test_letters_whose_schema_was_not_known_are_stored_once_it_is(
+    qanat: Run, up: Callable[..., Any], project: Path
+) -> None:
+    (project / "qanat.yaml").write_text("sources: {meters: {stream: power, topic: 'm/{client_id}', format: avro}}\n")
+    server = up(project)
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client.connect("127.0.0.1", server.port("mqtt"))
+    client.loop_start()
+    client.publish("m/h1", b"\x00\x00\x00\x00\x02" + bytes(6) + b"\xf0\x3f", qos=1).wait_for_publish(20)
+    client.disconnect()
+    client.loop_stop()
+    server.stop()
+    assert "Schema 2 not found" in qanat("dead", "list").stdout
+    schema = {"type": "record", "name": "M", "fields": [{"name": "watts", "type": "double"}]}
+    (project / "m.avsc").write_text(json.dumps(schema))
+    assert "id 2" in qanat("schema", "register", "m.avsc", "--subject", "m").stdout
+    retried = qanat("dead", "retry", "--stream", "power", "--yes")
+    assert retried.returncode == 0, retried.stderr
     rows = qanat("query", "SELECT client_id, watts FROM power", "--json").stdout
     assert json.loads(rows) == {"client_id": "h1", "watts": 1.0}
 

@@ -242,6 +242,14 @@ def test_aliases_and_defaults_of_the_contract_hold() -> None:
     assert made.rows.to_pylist() == [expected]
 
 
+def test_blocks_of_an_array_may_say_their_size() -> None:
+    """Two items in five bytes (a negative count and a size), one item as a block of its own, the end."""
+    schema = record(("v", {"type": "array", "items": "int"}), ("end", "int"))
+    payload = b"\x03\x04\x02\x04" + b"\x02\x06" + b"\x00" + b"\x0e"
+    made = decoded(schema, [payload, b"\x00\x0e"], v=t.array(t.INT), end=t.INT)
+    assert made.rows.to_pylist() == [{"v": [1, 2, 3], "end": 7}, {"v": [], "end": 7}]
+
+
 def test_a_record_inside_itself_is_passed_over() -> None:
     schema = record(("id", "int"), ("next", ["null", "R"]))
     payload = encoded(schema, {"id": 1, "next": {"id": 2, "next": {"id": 3, "next": None}}})

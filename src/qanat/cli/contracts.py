@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from qanat.contracts.decoders import Contracts
 from qanat.contracts.formats import NAMES, format_of
 from qanat.contracts.registry import Registry
 from qanat.contracts.schema import Level
-from qanat.contracts.streams import Terms, bind
-from qanat.errors import ConfigError
+from qanat.contracts.streams import Bound, Terms, bind
+from qanat.errors import ConfigError, ContractError
 from qanat.model.project import Contract
 from qanat.model.streams import Stream
 
@@ -75,3 +76,18 @@ class ProjectContracts:
     def close(self) -> None:
         """Close the registry."""
         self._registry.close()
+
+
+def known_contracts(folder: Folder, streams: Mapping[str, Stream], inputs: frozenset[str]) -> Contracts:
+    """The contracts as `qanat up` left them, for commands that only read payloads; registers nothing.
+
+    A stream that was changed against its contract has none here. Raises `ConfigError`.
+    """
+    path = registry_path(folder.data)
+    registry = Registry(path if path.exists() else None)
+    terms = terms_of(folder, streams)
+    bound: dict[str, Bound] = {}
+    for name in sorted(inputs):
+        with contextlib.suppress(ContractError):
+            bound |= bind(registry, [streams[name]], terms, dry_run=path.exists())
+    return Contracts(registry, bound)
