@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -188,6 +190,32 @@ def test_retained_is_the_newest_row_of_every_key(start: Any, talk: Any, log: Log
     writer.publish("spread", row("h1", 40))
     (live,) = reader.take(1)
     assert not live.retain
+    assert reader.is_quiet()
+
+
+def test_a_row_that_comes_while_the_newest_are_looked_up_comes_once(
+    start: Any, talk: Any, log: Log, monkeypatch: Any
+) -> None:
+    running = start(log)
+    writer = talk(running.mqtt, client_id="w")
+    writer.publish("spread", row("h0", 0), row("h1", 1))
+    outlets = running.gateway._outlets
+    look, may_look = outlets.last, threading.Event()
+
+    async def last(*wanted: Any) -> Any:
+        while not may_look.is_set():
+            await asyncio.sleep(0.001)
+        return await look(*wanted)
+
+    monkeypatch.setattr(outlets, "last", last)
+    reader = talk(running.mqtt, V5, client_id="r")
+    reader.subscribe(("spread/+", 1))
+    writer.publish("spread", row("h1", 2))
+    assert reader.is_quiet()
+    may_look.set()
+    got = reader.take(2)  # what was retained when it subscribed, without what comes anyway
+    assert [(one.topic, one.retain) for one in got] == [("spread/h0", True), ("spread/h1", False)]
+    assert said(got)[1] == ("spread/h1", 2)
     assert reader.is_quiet()
 
 
