@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from bench.gateway.meter import Meter
-from bench.gateway.sending import send, start, wait
+from bench.gateway.sending import send, start
 from bench.gateway.served import DELAY_MS, PAYLOAD, READINGS, WINDOWS, Served, serve
 from bench.process import CommandError
 from qanat.log import open_log
@@ -77,10 +77,10 @@ def end_to_end(seconds: float) -> Run:
         lags: list[tuple[float, float]] = []
         with Meter(served.pid) as meter:
             sending = start(msgspec.structs.replace(load, port=served.ports["mqtt"]))
-            while sending.poll() is None:
+            while not sending.is_over:
                 lags.append((time.time(), served.metrics().get("qanat_pipeline_lag_rows", 0.0)))
                 time.sleep(0.5)
-            result = wait(sending, 60)
+            result = sending.result(60)
         out, errors = watch.communicate(timeout=60)
         if watch.returncode:
             raise CommandError(f"the reader failed: {errors.decode(errors='replace')}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
+from typing import IO
 
 import msgspec
 
@@ -11,35 +14,46 @@ from bench.process import CommandError
 from qanat.sim.load import Load, LoadResult
 
 
-def start(load: Load) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A load under way. What it says goes into files, since nobody reads until it has ended."""
+
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+    errors: IO[bytes]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.process.poll() is not None
+
+    def result(self, timeout: float) -> LoadResult:
+        """What came of it. Raises `CommandError` where it failed or takes longer than `timeout` seconds."""
+        with self.said, self.errors:
+            try:
+                code = self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise CommandError(f"the load took longer than {timeout:.0f} s") from None
+            if code:
+                self.errors.seek(0)
+                raise CommandError(f"the load failed: {self.errors.read().decode(errors='replace').strip()}")
+            self.said.seek(0)
+            return msgspec.json.decode(self.said.read(), type=LoadResult)
+
+
+def start(load: Load) -> Sending:
     """Begin to send."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qanat.sim.load"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    said, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  closed by `result`
+    command = [sys.executable, "-m", "qanat.sim.load"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=errors, start_new_session=True)
     assert process.stdin is not None
     process.stdin.write(msgspec.json.encode(load))
     process.stdin.close()
-    process.stdin = None
-    return process
-
-
-def wait(process: subprocess.Popen[bytes], timeout: float) -> LoadResult:
-    """What came of it. Raises `CommandError` where it failed."""
-    try:
-        out, errors = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise CommandError(f"the load took longer than {timeout:.0f} s") from None
-    if process.returncode:
-        raise CommandError(f"the load failed: {errors.decode(errors='replace').strip()}")
-    return msgspec.json.decode(out, type=LoadResult)
+    return Sending(process, said, errors)
 
 
 def send(load: Load) -> LoadResult:
     """Send all of it and wait."""
-    return wait(start(load), load.seconds + 120)
+    return start(load).result(load.seconds + 120)
