@@ -66,6 +66,7 @@ def is_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     content: dict[str, Any] = answer.json()
     assert content["status"] == status
     assert content["detail"]
+    assert content["hint"]
     return content
 
 

@@ -32,6 +32,12 @@ _TITLES = {
     503: "Not now",
     507: "The log is full",
 }
+_HINTS = {
+    401: "curl -u NAME:PASSWORD ..., or -H 'Authorization: Bearer TOKEN'",
+    429: "send it again after the time that Retry-After says",
+    503: "nothing was stored; send it again after the time that Retry-After says",
+    507: "nothing was stored; make room on the disk or shorten retention in qanat.yaml, then send it again",
+}
 #: What a client should wait (s) where the error does not say.
 _RETRY_AFTER = 5
 
@@ -57,7 +63,12 @@ def problem(
 def problem_of(error: QanatError) -> Response:
     """The response for an error of ours."""
     status = status_of(error)
-    return problem(status, error.message, error.hint, _headers(error, status))
+    return problem(status, error.message, hint_of(error), _headers(error, status))
+
+
+def hint_of(error: QanatError) -> str | None:
+    """What to do about it: what the error says, else what its status says."""
+    return error.hint or _HINTS.get(status_of(error))
 
 
 def status_of(error: QanatError) -> int:

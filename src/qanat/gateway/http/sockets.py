@@ -21,7 +21,7 @@ from qanat.errors import QanatError
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.http.bodies import split_body
 from qanat.gateway.http.identity import Scope, identify
-from qanat.gateway.http.problems import RefusedError, problem_of, retry_after, status_of
+from qanat.gateway.http.problems import RefusedError, hint_of, problem_of, retry_after, status_of
 from qanat.gateway.http.rows import PREFIX, TOLD, check_route
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.limits import Account, Limiter
@@ -308,8 +308,8 @@ def _verdict(number: int, verdict: Verdict) -> dict[str, Any]:
 def _refusal(number: int, error: QanatError) -> dict[str, Any]:
     """Nothing of that message was stored."""
     told: dict[str, Any] = {"ack": number, "status": status_of(error), "detail": error.message}
-    if error.hint is not None:
-        told["hint"] = error.hint
+    if (hint := hint_of(error)) is not None:
+        told["hint"] = hint
     if (seconds := retry_after(error)) is not None:
         told["retry_after"] = seconds
     return told
