@@ -34,7 +34,8 @@ def lines_of(decode: Decode) -> Decode:
             owners += [place] * len(mine)
         decoded = decode(lines, columns)
         if not empty and len(lines) == len(payloads):
-            return decoded
+            whole = tuple(replace(bad, data=bytes(payloads[bad.index])) for bad in decoded.bad)
+            return replace(decoded, bad=whole)  # with the line break at its end, if there was one
         return gathered(decoded, owners, payloads, empty)
 
     return decode_lines_of
