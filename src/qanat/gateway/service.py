@@ -12,8 +12,9 @@ from fastapi import FastAPI
 
 from qanat.clock import now_ms
 from qanat.codec.json import decode_payloads
+from qanat.contracts.decoders import Contracts
 from qanat.errors import ConfigError
-from qanat.gateway.admit import open_inlet
+from qanat.gateway.admit import Inlet, open_inlet
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.config import GatewayConfig, Listener, check_config
 from qanat.gateway.grpc import open_server
@@ -22,6 +23,7 @@ from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.devices import DeviceContext, mount_devices
 from qanat.gateway.http.identity import authenticate
 from qanat.gateway.http.mqtt_socket import MqttSocket
+from qanat.gateway.http.registry import registry_routes
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.intakes import Shared, checks_of, open_intakes
@@ -62,8 +64,9 @@ class Gateway:
         check_config(config)
         self._config, self._log = config, log
         self._checks: Checks = checks if checks is not None else dict
-        routes = Routes(streams, config.accepts, config.sources)
-        inlets = {name: open_inlet(streams[name], decode_payloads) for name in routes.inputs}
+        contracts = config.contracts
+        routes = Routes(streams, config.accepts, config.sources, contracts)
+        inlets = _open_inlets(routes, streams, contracts)
         self._limiter = Limiter(config.limits)
         self._auth = _open_auth(config, self._limiter, metrics, clock)
         self._ingest = Ingest(inlets, log, metrics, config.ingest, clock)
@@ -89,6 +92,8 @@ class Gateway:
         self.app: FastAPI = self._web.app
         repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
         mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: authenticate(self._auth, asked)))
+        if contracts is not None:
+            self.app.include_router(registry_routes(contracts.registry, lambda asked: authenticate(self._auth, asked)))
         if self._auth.desk is not None:
             identify = lambda asked: authenticate(self._auth, asked)  # noqa: E731
             mount_devices(self.app, DeviceContext(self._auth.desk, self._auth, identify, clock))
@@ -204,6 +209,12 @@ def _open_auth(config: GatewayConfig, limiter: Limiter, metrics: Metrics, clock:
     auth.seen = lambda: limiter.seen(clock())
     metrics.devices_connected(lambda: limiter.connected)
     return auth
+
+
+def _open_inlets(routes: Routes, streams: Mapping[str, Stream], contracts: Contracts | None) -> dict[str, Inlet]:
+    """An inlet for each stream that takes input, with the version of its contract that is in force."""
+    versions = {} if contracts is None else {name: contracts.version(name) for name in routes.inputs}
+    return {name: open_inlet(streams[name], decode_payloads, versions.get(name)) for name in routes.inputs}
 
 
 def _bind_all(listeners: Sequence[Listener]) -> dict[str, socket.socket]:
