@@ -96,12 +96,12 @@ def show_gateway(console: Console, report: dict[str, Any]) -> None:
     table = Table(title="the gateway under load", title_justify="left", caption=caption, caption_justify="left")
     for heading in (
         "load",
-        "messages/s",
+        "rows/s",
         "p50 ms",
         "p99 ms",
-        "server cores",
-        "us/message",
-        "sender cores",
+        "cores",
+        "us/row",
+        "sender",
         "MB",
         "log",
     ):
