@@ -25,6 +25,7 @@ _REFUSED = 0x80
 _GOOD_MS = 30_000
 #: The gateway has answered everything before it stops us; were something open all the same, it comes again.
 _LONGEST_STOP_S = 2
+_GOODBYE_S = 1
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ class BrokerIntake:
         self.quiesce()
         if self._task is not None:
             if self._link is not None:
-                self._link.leave()
+                await self._link.leave(_GOODBYE_S)
             self._task.cancel()
             await asyncio.wait([self._task], timeout=_LONGEST_STOP_S)
 

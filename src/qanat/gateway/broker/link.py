@@ -50,6 +50,8 @@ class Link(asyncio.Protocol):
         self._pauses: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._leaving = False
+        self._lost: asyncio.Future[None] = loop.create_future()
 
     # --- asyncio calls these -----------------------------------------------------------------------------------------
 
@@ -67,6 +69,7 @@ class Link(asyncio.Protocol):
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._context.metrics.gateway_connections(PROTOCOL, -1)
+        self._lost.set_result(None)
         self._deliveries.close()
         self._end(Ended(Reason.UNSPECIFIED, f"the connection to the broker broke: {exc or 'closed by the broker'}"))
 
@@ -96,13 +99,18 @@ class Link(asyncio.Protocol):
             self._transport.write(data)
         if self.machine.ended is not None:
             self._deliveries.close()
-            self._end(self.machine.ended)
-            self._transport.close()
+            if not self._leaving:
+                self._end(self.machine.ended)
+                self._transport.close()
 
-    def leave(self) -> None:
-        """Say goodbye."""
+    async def leave(self, timeout: float) -> None:
+        """Say goodbye, and let the broker close: else it may fail to write to us before it reads our last PUBACKs."""
+        self._leaving = True
         self.machine.leave()
         self.flush()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            await asyncio.wait([self._lost], timeout=timeout)
 
     async def close(self) -> None:
         """End without waiting for the other side, but for every verdict of what was put."""
