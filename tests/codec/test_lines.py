@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qanat.codec.json import decode_payloads
-from qanat.codec.lines import lines_of
+from qanat.codec.lines import csv_decoder, lines_of
 from qanat.model.streams import Column
 from qanat.model.types import BIGINT
 
@@ -28,3 +28,11 @@ def test_one_bad_line_refuses_its_payload_and_no_other() -> None:
 def test_a_bad_payload_of_one_line_keeps_its_line_break() -> None:
     decoded = decode([b'{"n": \n', b'{"n": 1}'], COLUMNS)
     assert [(one.index, one.data) for one in decoded.bad] == [(0, b'{"n": \n')]
+
+
+def test_csv_of_nothing_but_blanks_is_refused_alone_as_among_others() -> None:
+    decode_csv = csv_decoder(("n",), ",")
+    for payloads in ([b" "], [b" ", b"1"], [b" \n", b'"1"'], [b"\n \n"]):
+        decoded = decode_csv(payloads, COLUMNS)
+        assert [one.index for one in decoded.bad] == [0]
+        assert decoded.rows.to_pylist() == [{"n": 1}] * (len(payloads) - 1)

@@ -82,7 +82,7 @@ def _together(
 ) -> Decoded | None:
     """All payloads as one text; None where one of them has no line, or a blank one, which would shift the others."""
     bodies = [payload.removesuffix(b"\n").removesuffix(b"\r") for payload in payloads]
-    if not all(bodies) or any(b"\n" in body and not all(map(bytes.strip, body.split(b"\n"))) for body in bodies):
+    if not all(all(map(bytes.strip, body.split(b"\n"))) for body in bodies):
         return None
     counts = [body.count(b"\n") + 1 for body in bodies]
     decoded = _by_name(b"\n".join(bodies), names, delimiter, columns)
