@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pytest
 
 from qanat.codec.arrow_body import Limits
+from qanat.gateway.http.codings import decompress
+from qanat.gateway.http.problems import RefusedError
 
 NOW = 1_700_000_000_000
 SECONDS = NOW // 1000
@@ -301,3 +304,16 @@ def test_options_says_what_may_be_sent_and_head_is_a_get_without_a_body(start: C
         assert (answer.status_code, answer.content) == (200, b"")
     refused = httpx.get(f"{running.url}/streams/power")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+def test_a_body_that_is_no_zstd_costs_no_memory() -> None:
+    broken = pa.compress(b"1" * 10_000, codec="zstd", asbytes=True)[:-6] + b"\xff" * 6
+    tracemalloc.start()
+    try:
+        for _ in range(8):
+            with pytest.raises(RefusedError):
+                decompress(broken, "zstd", 1 << 20)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1 << 20
