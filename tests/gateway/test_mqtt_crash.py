@@ -26,6 +26,7 @@ from qanat.gateway.mqtt.encoding import encode, encode_acks
 from qanat.gateway.mqtt.packets import V5, Ack, Connack, Connect, Kind, Publish, Subscribe
 from qanat.gateway.mqtt.properties import Property
 
+_KILLS = 12
 SQL = "CREATE TABLE readings (n BIGINT NOT NULL);"
 
 
@@ -87,11 +88,12 @@ def come(port: int, name: str) -> Any:
 
 def come_at_last(port: int, name: str) -> Any:
     """The same, once the server is there."""
-    while True:
-        try:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(OSError):
             return come(port, name)
-        except OSError:
-            time.sleep(0.01)
+        time.sleep(0.01)
+    raise AssertionError("qanat does not come back")
 
 
 class Reader(threading.Thread):
@@ -167,7 +169,7 @@ def publish(port: int, numbers: range) -> None:
 def test_a_subscriber_misses_nothing_and_with_qos_2_gets_nothing_twice_whenever_qanat_is_killed(
     server: Server, qos: int
 ) -> None:
-    total, step = 3000, 100
+    total, step = 1500, 50
     reader = Reader(server.port, qos, total)
     reader.start()
     reader.wait()
@@ -175,7 +177,9 @@ def test_a_subscriber_misses_nothing_and_with_qos_2_gets_nothing_twice_whenever_
 
     def killer() -> None:
         chance = random.Random(qos)
-        while not stop.wait(chance.uniform(0.1, 0.6)):
+        for _ in range(_KILLS):  # a slow machine gets no further in the life between two kills than it must
+            if stop.wait(chance.uniform(0.1, 0.6)):
+                return
             server.kill()
             server.start()
 
