@@ -45,7 +45,7 @@ def _mosquitto_is_there() -> None:
         pytest.skip(text)
 
 
-def wait_for(done: Callable[[], object], what: str, seconds: float = 20) -> None:
+def wait_for(done: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Look again and again until it is so."""
     end = time.monotonic() + seconds
     while not done():
@@ -92,7 +92,7 @@ class Mosquitto:
         client.loop_start()
         sent = [client.publish(topic, json.dumps({"id": name}), qos, **more) for name in names]
         for one in sent:
-            one.wait_for_publish(20)
+            one.wait_for_publish(60)
         client.disconnect()
         client.loop_stop()
 
@@ -119,7 +119,7 @@ class Here:
         self.gateway: Gateway | None = None
 
     def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def start(self, log: Any = None, **sources: Source) -> None:
         async def begin() -> Gateway:
@@ -193,7 +193,7 @@ def test_captures_fill_columns_and_what_does_not_fit_is_a_dead_letter(broker: Mo
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
-    client.publish("plant/south/power", b"{", 1).wait_for_publish(20)
+    client.publish("plant/south/power", b"{", 1).wait_for_publish(60)
     client.loop_stop()
     wait_for(lambda: here.rows("dead_letters"), "the dead letter")
     assert here.rows() == [{"id": "1", "place": "north"}]
@@ -407,8 +407,8 @@ def test_killed_in_the_middle_it_loses_nothing_and_stores_qos_2_once(
         wait_for(project.is_well, "connected")
         for first in range(0, total, batch):
             publisher = threading.Thread(target=broker.publish, args=("plant/a", names(first, first + batch), qos))
-            publisher.start()
             before = project.stored()
+            publisher.start()
             wait_for(lambda before=before: project.stored() > before, "some rows")
             project.kill()
             publisher.join()
