@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -106,19 +106,46 @@ class FakeLog:
         return pa.Table.from_batches(batches).to_pylist() if batches else []
 
 
-@dataclass
-class Running:
+class InLoop:
+    """A gateway in an event loop of its own, in a thread of its own, which `close` ends."""
+
+    def __init__(self) -> None:
+        self.gateway: Gateway | None = None
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
+
+    def open(self, *arguments: Any, **more: Any) -> None:
+        """Make a gateway of these arguments in the loop, and start it."""
+
+        async def begin() -> Gateway:
+            gateway = Gateway(*arguments, **more)
+            await gateway.start()
+            return gateway
+
+        self.gateway = self.run(begin())
+
+    def stop(self) -> None:
+        if self.gateway is not None:
+            gateway, self.gateway = self.gateway, None
+            self.run(gateway.stop())
+
+    def close(self) -> None:
+        self.stop()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(20)
+        self.loop.close()
+
+
+class Running(InLoop):
     """A started gateway; `call` runs a function in its loop. `now` is its clock."""
 
-    log: Any
-    metrics: Metrics
-    gateway: Gateway | None = None
-    now: int = NOW
-    loop: asyncio.AbstractEventLoop = field(default_factory=uvloop.new_event_loop)
-    thread: threading.Thread = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+    def __init__(self, log: Any, metrics: Metrics) -> None:
+        super().__init__()
+        self.log, self.metrics, self.now = log, metrics, NOW
 
     @property
     def mqtt(self) -> int:
@@ -131,21 +158,8 @@ class Running:
         assert self.gateway is not None
         return f"http://127.0.0.1:{self.gateway.http_port}"
 
-    def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
-
     def start(self, config: GatewayConfig, **more: Any) -> None:
-        async def begin() -> Gateway:
-            gateway = Gateway(config, STREAMS, self.log, self.metrics, clock=lambda: self.now, **more)
-            await gateway.start()
-            return gateway
-
-        self.gateway = self.run(begin())
-
-    def stop(self) -> None:
-        if self.gateway is not None:
-            gateway, self.gateway = self.gateway, None
-            self.run(gateway.stop())
+        self.open(config, STREAMS, self.log, self.metrics, clock=lambda: self.now, **more)
 
     def counted(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -161,7 +175,6 @@ def start() -> Iterator[Start]:
 
     def begin(log: Any = None, checks: Any = None, **settings: Any) -> Running:
         one = Running(log or FakeLog(), Metrics())
-        one.thread.start()
         running.append(one)
         settings = {"mqtt_port": 0, "http_port": 0, "accepts": ACCEPTS, "stop_timeout_ms": 3000, **settings}
         one.start(GatewayConfig(**settings), checks=checks)
@@ -172,10 +185,7 @@ def start() -> Iterator[Start]:
         if isinstance(one.log, FakeLog):
             one.log.held = False
             one.log.release()
-        one.stop()
-        one.loop.call_soon_threadsafe(one.loop.stop)
-        one.thread.join(20)
-        one.loop.close()
+        one.close()
 
 
 class RawClient:

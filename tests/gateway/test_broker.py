@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -21,10 +20,10 @@ import httpx
 import paho.mqtt.client as mqtt
 import pytest
 import trustme
-import uvloop
+from tests.gateway.conftest import InLoop
 
 from qanat.errors import LogFullError
-from qanat.gateway import Gateway, GatewayConfig
+from qanat.gateway import GatewayConfig
 from qanat.log import open_log
 from qanat.log.base import Log, Transaction
 from qanat.model.sources import Broker, BrokerTls, Source
@@ -106,41 +105,19 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     one.stop(signal.SIGKILL)
 
 
-class Here:
+class Here(InLoop):
     """A gateway in this process with sources; the log outlives it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.log: Log = open_log("memory://")
         for stream in (PLAIN, dead_letter_stream()):
             self.log.create(stream)
-        self.loop = uvloop.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-        self.gateway: Gateway | None = None
-
-    def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     def start(self, log: Any = None, **sources: Source) -> None:
-        async def begin() -> Gateway:
-            streams = {"plain": PLAIN, "dead_letters": dead_letter_stream()}
-            config = GatewayConfig(mqtt_port=None, http_port=0, sources=sources)
-            gateway = Gateway(config, streams, log or self.log, Metrics())
-            await gateway.start()
-            return gateway
-
-        self.gateway = self.run(begin())
-
-    def stop(self) -> None:
-        if self.gateway is not None:
-            gateway, self.gateway = self.gateway, None
-            self.run(gateway.stop())
-
-    def close(self) -> None:
-        self.stop()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(20)
-        self.loop.close()
+        streams = {"plain": PLAIN, "dead_letters": dead_letter_stream()}
+        config = GatewayConfig(mqtt_port=None, http_port=0, sources=sources)
+        self.open(config, streams, log or self.log, Metrics())
 
     def health(self) -> dict[str, str]:
         assert self.gateway is not None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +16,12 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.gateway.conftest import InLoop
 
 from qanat.errors import ConfigError, LogFullError
-from qanat.gateway import Gateway, GatewayConfig
+from qanat.gateway import GatewayConfig
 from qanat.gateway.folder import pieces
 from qanat.gateway.folder.config import FolderSource, open_source
 from qanat.gateway.folder.ledger import Ledger, Place, Taken
@@ -184,23 +182,17 @@ class Refusing:
         return self._log.submit(transaction)
 
 
-class Here:
+class Here(InLoop):
     """A gateway in this process that watches `folder`; the log outlives it."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         (folder / "in").mkdir()
         log: Log = open_log("memory://")
         for stream in (READINGS, dead_letter_stream()):
             log.create(stream)
         self.log = Refusing(log)
-        self.loop = uvloop.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-        self.gateway: Gateway | None = None
-
-    def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
 
     def start(self, format: str | None = None, columns: dict[str, Any] | None = None, **settings: Any) -> None:  # noqa: A002
         settings = {"settle": Duration(20), "poll": Duration(10), **settings}
@@ -208,26 +200,13 @@ class Here:
         folder = WatchedFolder(path="in", **settings)
         source = Source(stream="readings", folder=folder, format=format, columns=columns or {}, **more)
 
-        async def begin() -> Gateway:
-            streams = {"readings": READINGS, "dead_letters": dead_letter_stream()}
-            config = GatewayConfig(mqtt_port=None, http_port=0, sources={"files": source}, base=self.folder)
-            gateway = Gateway(config, streams, self.log, Metrics())  # type: ignore[arg-type]
-            await gateway.start()
-            return gateway
-
-        self.gateway = self.run(begin())
-
-    def stop(self) -> None:
-        if self.gateway is not None:
-            gateway, self.gateway = self.gateway, None
-            self.run(gateway.stop())
+        streams = {"readings": READINGS, "dead_letters": dead_letter_stream()}
+        config = GatewayConfig(mqtt_port=None, http_port=0, sources={"files": source}, base=self.folder)
+        self.open(config, streams, self.log, Metrics())
 
     def close(self) -> None:
         self.log.refuses = False
-        self.stop()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(20)
-        self.loop.close()
+        super().close()
 
     def write(self, name: str, content: str | bytes) -> Path:
         """As a careful program does it: under another name first."""

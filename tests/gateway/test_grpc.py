@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import filecmp
 import json
@@ -18,12 +17,12 @@ import grpc
 import pyarrow as pa
 import pytest
 import trustme
-import uvloop
 from google.protobuf.struct_pb2 import Struct
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from tests.gateway.conftest import InLoop
 
 import qanat.gateway.grpc as room
 from qanat.errors import ConfigError, LogFullError
@@ -92,43 +91,25 @@ class Held:
         ]
 
 
-class Served:
+class Served(InLoop):
     """A gateway with a gRPC listener in a thread of its own, and a client."""
 
     def __init__(self, log: Held, tls: TlsFiles | None = None, **settings: Any) -> None:
+        super().__init__()
         self.log = log
-        self.loop = uvloop.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
         listener = Listener("grpc", port=0, tls=tls)
         settings = {"mqtt_port": None, "http_port": None, "accepts": frozenset({"power"}), **settings}
         self.config = GatewayConfig(grpc=listener, **settings)
-        self.gateway: Gateway | None = self.run(self._begin())
+        self.open(self.config, STREAMS, log, Metrics())
         assert self.gateway is not None
         self.port = self.gateway.ports["grpc"]
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
         self.stub = GatewayStub(self.channel)
 
-    async def _begin(self) -> Gateway:
-        gateway = Gateway(self.config, STREAMS, self.log, Metrics())  # type: ignore[arg-type]
-        await gateway.start()
-        return gateway
-
-    def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
-
-    def stop(self) -> None:
-        if self.gateway is not None:
-            gateway, self.gateway = self.gateway, None
-            self.run(gateway.stop())
-
     def close(self) -> None:
         self.channel.close()
         self.log.gate.set()
-        self.stop()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(20)
-        self.loop.close()
+        super().close()
 
 
 Serve = Callable[..., Served]

@@ -147,6 +147,16 @@ class Answers:
         self._running.update(dict.fromkeys(names, claim))
         return claim
 
+    async def begin(self, names: Sequence[bytes], mark: bytes) -> Claim:
+        """A claim that has its place; there is none after a failure. Raises `BackpressureError`."""
+        claim = self.claim(names, mark)
+        try:
+            await claim.begin()
+        except BaseException:
+            claim.end(stored=False)
+            raise
+        return claim
+
     async def take_lane(self) -> _Lane:
         """A lane that nobody else has until `end`. Raises `BackpressureError` where too many wait for one."""
         if self._waiting >= _WAITING:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -91,11 +92,11 @@ class Gateway:
         )
         self.app: FastAPI = self._web.app
         repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
-        mount_dead_letters(self.app, DeadLetterContext(log, repair, lambda asked: authenticate(self._auth, asked)))
+        identify = partial(authenticate, self._auth)
+        mount_dead_letters(self.app, DeadLetterContext(log, repair, identify))
         if contracts is not None:
-            self.app.include_router(registry_routes(contracts.registry, lambda asked: authenticate(self._auth, asked)))
+            self.app.include_router(registry_routes(contracts.registry, identify))
         if self._auth.desk is not None:
-            identify = lambda asked: authenticate(self._auth, asked)  # noqa: E731
             mount_devices(self.app, DeviceContext(self._auth.desk, self._auth, identify, clock))
         shared = Shared(self._ingest, log, metrics, clock)
         self._intakes = open_intakes(config.sources, routes, config.base, shared)

@@ -19,6 +19,7 @@ from qanat.errors import AuthError, ConfigError, ProtocolError
 from qanat.gateway.mqtt.device import GOODBYE, PING, Acked, Device, encode_publish
 from qanat.gateway.mqtt.packets import V3, V5, Connack, Leave, Reason
 from qanat.sim.households import Message
+from qanat.sim.pace import paced
 
 VERSIONS = {"5": (V5,), "3.1.1": (V3,), "mixed": (V5, V3)}
 
@@ -125,15 +126,7 @@ class Fleet:
         return self.account
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
-        began, first = time.monotonic(), None
-        for turn, message in enumerate(messages):
-            first = message.at_ms if first is None else first
-            if self.options.speed:
-                wait = began + (message.at_ms - first) / 1000 / self.options.speed - time.monotonic()
-                if wait > 0:
-                    await asyncio.sleep(wait)
-            if turn % 64 == 0:
-                await asyncio.sleep(0)  # behind time: the sockets want their turn, too
+        async for message in paced(messages, self.options.speed):
             await self._abreast(message.at_ms)
             self._client(message.client).offer(self.account.add(message))
             self._check()

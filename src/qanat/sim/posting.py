@@ -19,6 +19,7 @@ import orjson
 from qanat.errors import AuthError, ConfigError, ProtocolError
 from qanat.sim.fleet import Account
 from qanat.sim.households import Message
+from qanat.sim.pace import paced
 
 _ROWS = 1_000
 _LATER = frozenset({408, 409, 429, 503, 507})
@@ -78,15 +79,7 @@ class Posting:
         return self.account
 
     async def _give_all(self, messages: Iterable[Message]) -> None:
-        began, first = time.monotonic(), None
-        for turn, message in enumerate(messages):
-            first = message.at_ms if first is None else first
-            if self.options.speed:
-                wait = began + (message.at_ms - first) / 1000 / self.options.speed - time.monotonic()
-                if wait > 0:
-                    await asyncio.sleep(wait)
-            if turn % 64 == 0:
-                await asyncio.sleep(0)
+        async for message in paced(messages, self.options.speed):
             collector = self._collector(message)
             collector.give(self.account.add(message))
             while len(collector.waiting) > 10 * _ROWS:

@@ -87,8 +87,8 @@ class Deliveries:
         for slot in range(min(SLOTS, len(self._waiting))):
             slots.setdefault(slot, _Slot()).run = self._waiting.popleft()
         self._batch = _Batch(len(slots))
-        for slot, change in slots.items():
-            self._put_slot(slot, change, self._batch)
+        for slot in sorted(slots):  # the runs lie in the slots in their order
+            self._put_slot(slot, slots[slot], self._batch)
 
     def close(self) -> None:
         """Forget what was not put; it comes again."""

@@ -15,6 +15,7 @@ from qanat.gateway.broker.machine import Connected, Ended, Event, Messages, Rele
 from qanat.gateway.broker.taken import Taken
 from qanat.gateway.intakes import IntakeContext
 from qanat.gateway.mqtt.packets import Reason
+from qanat.gateway.pausing import PausableProtocol
 
 _SWEEP_S = 0.5
 
@@ -36,18 +37,17 @@ class Owner(Protocol):
         ...
 
 
-class Link(asyncio.Protocol):
+class Link(PausableProtocol):
     """One connection's socket. `answered`: the broker has spoken; `gone`: why it is over."""
 
     def __init__(self, owner: Owner, machine: Subscriber, taken: Taken, context: IntakeContext) -> None:
+        super().__init__()
         loop = asyncio.get_running_loop()
         self.machine = machine
         self.answered: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[Ended] = loop.create_future()
         self._owner, self._context = owner, context
         self._deliveries = Deliveries(owner.name, context, taken, Line(machine, self.flush, self._fail))
-        self._transport: asyncio.Transport | None = None
-        self._pauses: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._leaving = False
@@ -74,21 +74,6 @@ class Link(asyncio.Protocol):
         self._end(Ended(Reason.UNSPECIFIED, f"the connection to the broker broke: {exc or 'closed by the broker'}"))
 
     # --- the owner calls these ---------------------------------------------------------------------------------------
-
-    def pause(self, why: str) -> None:
-        """Stop reading until every reason is gone."""
-        if not self._pauses and self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-        self._pauses.add(why)
-
-    def resume(self, why: str) -> None:
-        """One reason less to stop reading."""
-        if why not in self._pauses:
-            return
-        self._pauses.discard(why)
-        if not self._pauses and self._transport is not None and not self._transport.is_closing():
-            self.machine.touch(self._context.clock())
-            self._transport.resume_reading()
 
     def flush(self) -> None:
         """Send what the machine has to say; after its last word, close."""
@@ -122,6 +107,9 @@ class Link(asyncio.Protocol):
         await self._deliveries.settled()
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _begin_anew(self) -> None:
+        self.machine.touch(self._context.clock())
 
     def _handle(self, events: Sequence[Event]) -> None:
         if events and not self.answered.done():

@@ -127,13 +127,7 @@ class Appender:
             if isinstance(known, Answer):
                 return known
             await known.wait()
-        claim = answers.claim([name], mark)
-        try:
-            await claim.begin()
-        except BaseException:
-            claim.end(stored=False)
-            raise
-        return claim
+        return await answers.begin([name], mark)
 
 
 def _mark(request: AppendRequest) -> bytes:

@@ -239,17 +239,8 @@ class RowsEndpoint:
             told = orjson.dumps(_Outcome.of(verdict).told())
             return ((name, Answer(context.clock(), mark, told)),)
 
-        claim = await self._begin((name,), mark)
+        claim = await answers.begin((name,), mark)
         return _answer(_Outcome.of(await self._store(request, body.payloads, body, claim, named)), request)
-
-    async def _begin(self, names: Sequence[bytes], mark: bytes) -> Claim:
-        claim = self._context.answers.claim(names, mark)
-        try:
-            await claim.begin()
-        except BaseException:
-            claim.end(stored=False)
-            raise
-        return claim
 
     async def _events(self, request: _Request, body: Body) -> Response:
         """Events whose source and id have been here before are not stored again; the old answer counts for them."""
@@ -282,7 +273,7 @@ class RowsEndpoint:
             now = clock()
             return [(name, Answer(now, b"", reason.encode())) for name, reason in reasons(verdict.dead).items()]
 
-        claim = await self._begin(order, b"")
+        claim = await self._context.answers.begin(order, b"")
         payloads = [body.payloads[place] for place in fresh.values()]
         return reasons((await self._store(request, payloads, body, claim, named)).dead)
 

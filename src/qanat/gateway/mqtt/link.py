@@ -28,6 +28,7 @@ from qanat.gateway.mqtt.properties import Property
 from qanat.gateway.mqtt.session import Client, Session, Source, Subscription
 from qanat.gateway.mqtt.wills import PendingWill
 from qanat.gateway.offers import Offer, Verdict
+from qanat.gateway.pausing import PausableProtocol
 from qanat.gateway.routes import Route, Sender
 from qanat.secure.users import User, may_publish, may_subscribe
 
@@ -43,16 +44,15 @@ _MAX_ALLOWED = 1024
 _Way = tuple[Route, Sender]
 
 
-class Link(asyncio.Protocol):
+class Link(PausableProtocol):
     """One connection's socket, TLS stream or WebSocket. `client` is set once the client is in."""
 
     def __init__(self, server: MqttServer) -> None:
+        super().__init__()
         self._server = server
         self._context = server.context
         self._machine = Connection(self._context.limits, self._context.clock())
-        self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pauses: set[str] = set()
         self._user: User | None = None
         self._certified: User | None = None
         self._who: Mapping[str, str] = {}
@@ -114,21 +114,6 @@ class Link(asyncio.Protocol):
     def user(self) -> User | None:
         """Who came in; None is anyone."""
         return self._user
-
-    def pause(self, why: str) -> None:
-        """Stop reading until every reason is gone."""
-        if not self._pauses and self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-        self._pauses.add(why)
-
-    def resume(self, why: str) -> None:
-        """One reason less to stop reading."""
-        if why not in self._pauses:
-            return
-        self._pauses.discard(why)
-        if not self._pauses and self._transport is not None and not self._transport.is_closing():
-            self._machine.touch(self._context.clock())
-            self._transport.resume_reading()
 
     def check(self, now: int) -> None:
         """Close where the client has been silent for too long. Whom we do not read is not silent."""
@@ -213,6 +198,9 @@ class Link(asyncio.Protocol):
         self._after_verdict()
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _begin_anew(self) -> None:
+        self._machine.touch(self._context.clock())
 
     def _handle(self, events: Sequence[Event]) -> None:
         for event in events:
