@@ -53,6 +53,24 @@ def test_what_verdicts_make_is_written_after_all_of_a_flush_are_told_and_before_
     assert asyncio.run(told()) == ["a", "b", "c", "write"]
 
 
+def test_what_keeps_coming_is_gathered_so_that_flushes_are_few() -> None:
+    """Without a lull for 0.2 s: a flush at most every 20 ms, not every 4 ms."""
+
+    async def flushes() -> int:
+        log = FakeLog()
+        ingest = Ingest(INLETS, log, Metrics(), IngestLimits(linger_messages=10**6), lambda: NOW)  # type: ignore[arg-type]
+        ingest.start()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 0.2
+        while loop.time() < end:
+            ingest.put(offer(GOOD))
+            await asyncio.sleep(0.0002)
+        await ingest.stop(5)
+        return len(log.stored)
+
+    assert asyncio.run(flushes()) <= 15
+
+
 def test_messages_on_hundreds_of_topics_are_acknowledged_in_their_order(start: Any) -> None:
     running = start()
     client = RawClient(running.mqtt)

@@ -24,13 +24,16 @@ _SMALLEST_PACKET_LIMIT = 16_384
 class IngestLimits:
     """How much may wait for the log, and how it is cut into flushes.
 
-    `linger_ms`: at least so long between the starts of two flushes. `flush_messages`: one flush takes about so many at
-    most. `inline_bytes`: a flush up to this size is decoded in the event loop, a larger one in a thread.
+    `linger_ms`: at least so long between the starts of two flushes; `linger_max_ms`: up to so long while more keeps
+    coming and less than `linger_messages` wait. `flush_messages`: one flush takes about so many at most.
+    `inline_bytes`: a flush up to this size is decoded in the event loop, a larger one in a thread.
     """
 
     max_pending_messages: int = 200_000
     max_pending_bytes: int = 64 << 20
     linger_ms: int = 4
+    linger_max_ms: int = 20
+    linger_messages: int = 1000
     flush_messages: int = 50_000
     inline_bytes: int = 16_384
     max_future_skew_ms: int = _FIVE_MINUTES

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from qanat.errors import BackpressureError, LogError, QanatError
 from qanat.gateway.admit import Batch, Inlet, admit
 from qanat.gateway.config import IngestLimits
+from qanat.gateway.flush import Flush, take
 from qanat.gateway.offers import Offer, Verdict
 from qanat.log.base import Log, Receipt, Transaction
 from qanat.observe.metrics import Metrics
 
 _RETRY_AFTER_S = 1.0
 _LONGEST_RETRY_S = 1.0
+#: With nothing new for so long, all have sent who were going to.
+_LULL_S = 0.001
 
 
 class Ingest:
@@ -38,7 +40,7 @@ class Ingest:
     ) -> None:
         self._inlets, self._log, self._metrics, self._limits, self._clock = inlets, log, metrics, limits, clock
         self._waiting: list[Offer] = []
-        self._messages = self._bytes = 0
+        self._messages = self._bytes = self._queued = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -69,9 +71,8 @@ class Ingest:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._fail(waiting, LogError("qanat stopped before the log had taken this", hint="send it again"))
+        while self._waiting:
+            self._fail(self._take(), LogError("qanat stopped before the log had taken this", hint="send it again"))
         self._thread.shutdown(wait=False)
 
     def watch(self, callback: Callable[[bool], None]) -> None:
@@ -97,6 +98,7 @@ class Ingest:
             self._idle.clear()
             self._wake.set()
         self._waiting.append(offer)
+        self._queued += offer.count
         self._messages += offer.count
         self._bytes += offer.size
         if not self._full and (
@@ -113,51 +115,55 @@ class Ingest:
             await self._flush(self._take())
 
     async def _linger(self) -> None:
-        """Under load wait a few ms from the start of the last flush, so that this one is worth its fixed cost."""
-        loop = asyncio.get_running_loop()
-        left = self._last_start + self._limits.linger_ms / 1000 - loop.time()
-        if left > 0 and self._messages < self._limits.flush_messages:
+        """Under load wait, so that this flush is worth its fixed cost; who waits for each answer does not pay for it.
+
+        A flush begins at once where the last one is long ago. Else some ms after the start of that one, and then as
+        soon as a ms brought nothing more: so all of them have sent who send only what was answered before.
+        """
+        loop, limits = asyncio.get_running_loop(), self._limits
+        left = self._last_start + limits.linger_ms / 1000 - loop.time()
+        if left > 0 and self._messages < limits.flush_messages:
             await asyncio.sleep(left)
+        latest, seen = self._last_start + limits.linger_max_ms / 1000, 0
+        while seen < self._queued < limits.linger_messages and loop.time() < latest:
+            seen = self._queued
+            await asyncio.sleep(_LULL_S)
         self._last_start = loop.time()
 
-    def _take(self) -> list[Offer]:
-        """The offers of one flush, oldest first; what is over `flush_messages` waits for the next one."""
-        count = total = 0
-        for offer in self._waiting:
-            count += 1
-            total += offer.count
-            if total >= self._limits.flush_messages:
-                break
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+    def _take(self) -> Flush:
+        """One flush, oldest first; what is over `flush_messages` waits for the next one."""
+        flush = take(self._waiting, self._limits.flush_messages)
+        self._waiting = self._waiting[len(flush.offers) :]
+        self._queued -= flush.count
         if not self._waiting:
             self._wake.clear()
-        return taken
+        return flush
 
-    async def _flush(self, offers: list[Offer]) -> None:
-        self._count_received(offers)
+    async def _flush(self, flush: Flush) -> None:
+        self._count_received(flush)
         try:
-            batch = await self._admit(offers)
+            batch = await self._admit(flush)
             future = await self._submit(Transaction(appends=batch.appends, state=batch.state))
             submitted = asyncio.get_running_loop().time()
         except QanatError as error:
-            self._fail(offers, error)
+            self._fail(flush, error)
         except asyncio.CancelledError:
-            self._fail(offers, LogError("qanat stopped before the log had taken this", hint="send it again"))
+            self._fail(flush, LogError("qanat stopped before the log had taken this", hint="send it again"))
             raise
         except Exception as error:  # noqa: BLE001  whatever broke, the producers hear of it and may send again
-            self._fail(offers, LogError(f"the flush failed: {type(error).__name__}: {error}"))
+            self._fail(flush, LogError(f"the flush failed: {type(error).__name__}: {error}"))
         else:
             loop = asyncio.get_running_loop()
 
             def on_log_thread(done: Future[Receipt]) -> None:
                 with contextlib.suppress(RuntimeError):  # the loop may be closed, long after `stop` gave up waiting
-                    loop.call_soon_threadsafe(self._settle, offers, batch, done, submitted)
+                    loop.call_soon_threadsafe(self._settle, flush, batch, done, submitted)
 
             future.add_done_callback(on_log_thread)
 
-    async def _admit(self, offers: Sequence[Offer]) -> Batch:
-        work = partial(admit, offers, self._inlets, self._limits.max_future_skew_ms)
-        if sum(offer.size for offer in offers) <= self._limits.inline_bytes:
+    async def _admit(self, flush: Flush) -> Batch:
+        work = partial(admit, flush.offers, self._inlets, self._limits.max_future_skew_ms)
+        if flush.size <= self._limits.inline_bytes:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -171,33 +177,31 @@ class Ingest:
 
     # --- verdicts ----------------------------------------------------------------------------------------------------
 
-    def _settle(self, offers: Sequence[Offer], batch: Batch, done: Future[Receipt], submitted: float) -> None:
+    def _settle(self, flush: Flush, batch: Batch, done: Future[Receipt], submitted: float) -> None:
         error = done.exception()
         if error is not None:
             known = error if isinstance(error, QanatError) else LogError(f"the log failed: {error}")
-            self._fail(offers, known)
+            self._fail(flush, known)
             return
         self._count_stored(batch, asyncio.get_running_loop().time() - submitted)
+        for offer, verdict in zip(flush.offers, batch.verdicts, strict=True):
+            offer.done(verdict)
         now = self._clock()
-        oldest: dict[str, int] = {}
-        for offer, verdict in zip(offers, batch.verdicts, strict=True):
-            oldest.setdefault(offer.source, offer.arrived)
-            offer.done(verdict)
-        for source, arrived in oldest.items():
+        for source, arrived in flush.oldest().items():
             self._metrics.gateway_ack(source, (now - arrived) / 1000)
-        self._release(offers)
+        self._release(flush)
 
-    def _fail(self, offers: Sequence[Offer], error: QanatError) -> None:
+    def _fail(self, flush: Flush, error: QanatError) -> None:
         verdict = Verdict(error=error)
-        for offer in offers:
+        for offer in flush.offers:
             offer.done(verdict)
-        self._release(offers)
+        self._release(flush)
 
-    def _release(self, offers: Sequence[Offer]) -> None:
+    def _release(self, flush: Flush) -> None:
         for callback in self._afterwards:
             callback()
-        self._messages -= sum(offer.count for offer in offers)
-        self._bytes -= sum(offer.size for offer in offers)
+        self._messages -= flush.count
+        self._bytes -= flush.size
         self._metrics.gateway_pending(self._messages)
         limits = self._limits
         if self._full and (
@@ -221,13 +225,7 @@ class Ingest:
         for (stream, kind), rows in batch.dead.items():
             self._metrics.gateway_dead(stream, kind, rows)
 
-    def _count_received(self, offers: Sequence[Offer]) -> None:
-        messages: Counter[tuple[str, str]] = Counter()
-        sizes: Counter[tuple[str, str]] = Counter()
-        for offer in offers:
-            name = (offer.source, offer.stream if offer.known else "")
-            messages[name] += len(offer.payloads)
-            sizes[name] += offer.size
-        for (source, stream), count in messages.items():
-            self._metrics.gateway_received(source, stream, count, sizes[source, stream])
+    def _count_received(self, flush: Flush) -> None:
+        for (source, stream), tally in flush.tallies.items():
+            self._metrics.gateway_received(source, stream, tally.messages, tally.size)
         self._metrics.gateway_pending(self._messages)

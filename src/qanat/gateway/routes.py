@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from qanat.codec.base import Decode
 from qanat.codec.framed import Schemas
@@ -18,7 +19,21 @@ from qanat.gateway.patterns import Pattern, PatternTable, parse_pattern
 from qanat.model.sources import Source
 from qanat.model.streams import DEAD_LETTERS, LATE, Stream
 
-__all__ = ["Intake", "Route", "Routes", "Sender"]
+__all__ = ["Intake", "Maker", "Route", "Routes", "Sender"]
+
+#: What an offer wants kept, once its verdict is known.
+MakeState = Callable[[Verdict], Mapping[str, bytes | None]]
+
+
+class Maker(Protocol):
+    """Payloads of one sender -> an offer for the stream that the sender feeds."""
+
+    def __call__(
+        self, payloads: Sequence[bytes], arrived: int, done: Callable[[Verdict], None], state: MakeState | None = None
+    ) -> Offer:
+        """See `Route.offer`."""
+        ...
+
 
 #: Routes are kept for so many topics, each no longer than this: some 30 MB at most.
 _MAX_CACHED = 50_000
@@ -50,7 +65,7 @@ class Route:
         sender: Sender,
         arrived: int,
         done: Callable[[Verdict], None],
-        state: Callable[[Verdict], Mapping[str, bytes | None]] | None = None,
+        state: MakeState | None = None,
         decode: Decode | None = None,
     ) -> Offer:
         """These payloads for the stream of this route, as the route says that they are to be read.
@@ -58,24 +73,24 @@ class Route:
         `decode`: how the front has cut them and wants them read; it goes before the source's `format`, which goes
         before the content type. A front that cuts payloads leaves them whole where the feed is that of a source.
         """
+        return self.maker(sender, decode)(payloads, arrived, done, state)
+
+    def maker(self, sender: Sender, decode: Decode | None = None) -> Maker:
+        """As `offer`, for many payloads of one sender, which are all read in the same way."""
         feed, fill = self.feed, self.fill
         if feed is not None:
             decode = feed.choose(decode, sender)
             if feed.asks_sender:
                 fill = feed.complete(fill, sender)
-        return Offer(
-            self.name,
-            payloads,
-            sender.source,
-            sender.origin,
-            sender.client,
-            arrived,
-            done,
-            known=self.stream is not None,
-            decode=decode,
-            fill=fill,
-            state=state,
-        )
+        name, known = self.name, self.stream is not None
+        source, origin, client = sender.source, sender.origin, sender.client
+
+        def make(
+            payloads: Sequence[bytes], arrived: int, done: Callable[[Verdict], None], state: MakeState | None = None
+        ) -> Offer:
+            return Offer(name, payloads, source, origin, client, arrived, done, known, decode, fill, state)
+
+        return make
 
 
 class Intake:

@@ -49,6 +49,10 @@ class Wire(Protocol):
         """Write; whether the connection takes more."""
         ...
 
+    def retry_later(self) -> None:
+        """The log did not take something: call `retry` in a while."""
+        ...
+
 
 class _Feed:
     """One source: the outlet, and the rows that it has pushed and that are not sent. Retained ones come first."""
@@ -170,7 +174,10 @@ class Courier:
 
     def retry(self) -> None:
         """Try again what the log did not take."""
+        if not self._is_running:
+            return
         if self._session.is_dirty:
+            self._wire.retry_later()
             return
         if self._staged:
             self._send_staged()
@@ -317,6 +324,7 @@ class Courier:
         def then(verdict: Verdict) -> None:
             if verdict.error is not None:
                 self._staged = staged + self._staged
+                self._wire.retry_later()
             elif self._is_running:
                 for packet_id, row in staged:
                     self._send_flight(packet_id, row, dup=False)
@@ -337,6 +345,7 @@ class Courier:
         def then(verdict: Verdict) -> None:
             if verdict.error is not None:
                 self._held += packet_ids
+                self._wire.retry_later()
             elif self._is_running:
                 self._wire.release(packet_ids)
                 self._wire.flush()

@@ -56,6 +56,8 @@ def encode(packet: Packet, version: int = V3) -> bytes:
 
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
     """Successful PUBACKs for many packet ids at once; the same bytes in 3.1.1 and 5."""
+    if len(packet_ids) == 1:
+        return (0x40020000 | packet_ids[0]).to_bytes(4)
     return encode_acks(Kind.PUBACK, packet_ids)
 
 

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from qanat.errors import BackpressureError, LogFullError, ProtocolError, QanatError
 from qanat.gateway.limits import Account
@@ -29,7 +29,7 @@ from qanat.gateway.mqtt.session import Client, Session, Source, Subscription
 from qanat.gateway.mqtt.wills import PendingWill
 from qanat.gateway.offers import Offer, Verdict
 from qanat.gateway.pausing import PausableProtocol
-from qanat.gateway.routes import Route, Sender
+from qanat.gateway.routes import Maker, Route, Sender
 from qanat.secure.users import User, may_publish, may_subscribe
 
 if TYPE_CHECKING:
@@ -40,8 +40,14 @@ _PROTOCOL = "mqtt"
 _V3_IN_FLIGHT = 10
 #: How many topics a connection remembers that it may publish to.
 _MAX_ALLOWED = 1024
-#: Where messages of a topic go, and in whose name; the same for all of them that have no properties.
-_Way = tuple[Route, Sender]
+
+
+class _Way(NamedTuple):
+    """Where messages of a topic go, and in whose name. `make` is for those without properties, which are all alike."""
+
+    route: Route
+    sender: Sender
+    make: Maker
 
 
 class Link(PausableProtocol):
@@ -51,12 +57,14 @@ class Link(PausableProtocol):
         super().__init__()
         self._server = server
         self._context = server.context
-        self._machine = Connection(self._context.limits, self._context.clock())
+        self._clock = self._context.clock
+        self._machine = Connection(self._context.limits, self._clock())
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._user: User | None = None
         self._certified: User | None = None
         self._who: Mapping[str, str] = {}
         self._allowed: dict[str, _Way] = {}
+        self._most_in_flight = _V3_IN_FLIGHT * self._context.limits.receive_maximum
         self._is_due = False
         self._session: Session | None = None
         self._inbox: Inbox | None = None
@@ -78,13 +86,15 @@ class Link(PausableProtocol):
             self.abort()
             return
         self._server.links.add(self)
+        self._server.watch(self, self._machine.deadline)
         der = _certificate(transport)
         self._certified = self._context.auth.certificate(der) if der else None
         if self._context.ingest.is_full:
             self.pause("ingest")
 
     def data_received(self, data: bytes) -> None:
-        self._handle(self._machine.feed_bytes(data, self._context.clock()))
+        now = self._clock()
+        self._handle(self._machine.feed_bytes(data, now), now)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         self._server.forget(self)
@@ -115,11 +125,22 @@ class Link(PausableProtocol):
         """Who came in; None is anyone."""
         return self._user
 
-    def check(self, now: int) -> None:
-        """Close where the client has been silent for too long. Whom we do not read is not silent."""
-        if self._pauses <= {"writing"} and self._machine.deadline is not None and now >= self._machine.deadline:
-            self._machine.check(now)
-            self._flush()
+    def check(self, now: int) -> int | None:
+        """Close where the client has been silent for too long, and say when to look again.
+
+        Whom we do not read is not silent.
+        """
+        deadline = self._machine.deadline
+        if deadline is None or deadline > now:
+            return deadline
+        if not self._pauses <= {"writing"}:
+            return now + 1
+        self._machine.check(now)
+        self._flush()
+        return None
+
+    def retry(self) -> None:
+        """Try again what the log did not take."""
         if self._courier is not None:
             self._courier.retry()
 
@@ -175,6 +196,10 @@ class Link(PausableProtocol):
         self._flush()
         return "writing" not in self._pauses and self._machine.is_open
 
+    def retry_later(self) -> None:
+        """The log did not take something that the courier keeps."""
+        self._server.stuck.add(self)
+
     # --- the inbox calls these (`inbox.Answers`) ---------------------------------------------------------------------
 
     def on_received(self, run: Published, verdict: Verdict) -> None:
@@ -200,39 +225,50 @@ class Link(PausableProtocol):
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _begin_anew(self) -> None:
-        self._machine.touch(self._context.clock())
+        self._machine.touch(self._clock())
 
-    def _handle(self, events: Sequence[Event]) -> None:
+    def _handle(self, events: Sequence[Event], now: int) -> None:
         for event in events:
-            match event:
-                case Published():
-                    self._publish(event)
-                case Released(packet_ids):
-                    self._open_inbox().release(packet_ids)
-                case Confirmed(kind, packet_ids, reason):
-                    if self._courier is not None:
-                        self._courier.confirm(kind, packet_ids, reason)
-                case Asked(Subscribe() as packet):
-                    self._subscribe(packet)
-                case Asked(Unsubscribe() as packet):
-                    self._unsubscribe(packet)
-                case ConnectRequest(packet):
-                    self._connect(packet)
-        if self._machine.in_flight > _V3_IN_FLIGHT * self._context.limits.receive_maximum:
+            if type(event) is Published:
+                self._publish(event, now)
+            else:
+                self._answer(event)
+        if self._machine.in_flight > self._most_in_flight:
             self.pause("in flight")
         self._flush()
 
+    def _answer(self, event: Event) -> None:
+        match event:
+            case Released(packet_ids):
+                self._open_inbox().release(packet_ids)
+            case Confirmed(kind, packet_ids, reason):
+                if self._courier is not None:
+                    self._courier.confirm(kind, packet_ids, reason)
+            case Asked(Subscribe() as packet):
+                self._subscribe(packet)
+            case Asked(Unsubscribe() as packet):
+                self._unsubscribe(packet)
+            case ConnectRequest(packet):
+                self._connect(packet)
+
     def _flush(self) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
         data = self._machine.get_outbound_data()
+        if not data and self._machine.closed is None:
+            return
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
         if data:
-            self._transport.write(data)
+            transport.write(data)
         if self._machine.closed is not None:
-            self._transport.close()
+            transport.close()
 
     def _after_verdict(self) -> None:
-        if "in flight" in self._pauses and self._machine.in_flight <= self._context.limits.receive_maximum:
+        if (
+            self._pauses
+            and "in flight" in self._pauses
+            and self._machine.in_flight <= self._context.limits.receive_maximum
+        ):
             self.resume("in flight")
         if not self._is_due:
             self._is_due = True
@@ -294,7 +330,7 @@ class Link(PausableProtocol):
         client = (user.name if user else "", packet.client_id or self._server.new_client_id())
         expiry = min(self._machine.session_expiry, self._context.limits.session_expiry_maximum_s)
         self._server.displace(client)
-        self._account = self._context.limiter.open(client[0] or client[1], self._context.clock())
+        self._account = self._context.limiter.open(client[0] or client[1], self._clock())
         if self._account is None:
             self._context.metrics.gateway_refused(_PROTOCOL, "connections")
             self._machine.refuse(Reason.QUOTA_EXCEEDED, f"{client[0] or client[1]} has as many connections as it may")
@@ -312,9 +348,11 @@ class Link(PausableProtocol):
         self._courier = Courier(session, self._server.sessions, self._context.outlets, self)
         for text in [one for one in session.subscriptions if not may_subscribe(user, one)]:
             self._courier.unsubscribe(text)
-        early = self._machine.accept(client[1], self._context.clock(), is_known=is_known, expiry=expiry)
+        now = self._clock()
+        early = self._machine.accept(client[1], now, is_known=is_known, expiry=expiry)
+        self._server.watch(self, self._machine.deadline)
         self._courier.resume(self._context.streams)
-        self._handle(early)
+        self._handle(early, now)
 
     def _detach(self) -> None:
         """The session goes on without this connection, or ends with it."""
@@ -333,15 +371,18 @@ class Link(PausableProtocol):
 
     # --- what it publishes -------------------------------------------------------------------------------------------
 
-    def _publish(self, run: Published) -> None:
+    def _publish(self, run: Published, now: int) -> None:
         way = self._allowed.get(run.topic) or self._allow(run)
-        if way is None or not (self._is_repeat(run) or self._is_within_limits(run)):
+        if way is None or not (self._is_repeat(run) or self._is_within_limits(run, now)):
             return
         if run.qos == 2:
             self._open_inbox().take(run, partial(self._offer, way))
             return
-        done = self._on_stored if run.qos else self._on_unacknowledged
-        self._context.ingest.put(self._offer(way, run, partial(done, run), None))
+        done = partial(self._on_stored if run.qos else self._on_unacknowledged, run)
+        if run.properties:
+            self._context.ingest.put(self._offer(way, run, done, None))
+        else:
+            self._context.ingest.put(way.make(run.payloads, now, done))
 
     def _allow(self, run: Published) -> _Way | None:
         """The way of a topic that this user may publish to, which is remembered; else the run is refused."""
@@ -354,23 +395,23 @@ class Link(PausableProtocol):
             return None
         if len(self._allowed) >= _MAX_ALLOWED:
             self._allowed.clear()
-        way = route, Sender(_PROTOCOL, run.topic, self.client[1] if self.client else "", self._who)
-        self._allowed[run.topic] = way
+        sender = Sender(_PROTOCOL, run.topic, self.client[1] if self.client else "", self._who)
+        way = self._allowed[run.topic] = _Way(route, sender, route.maker(sender))
         return way
 
     def _is_repeat(self, run: Published) -> bool:
         """Whether all of it is stored already: that is only said again, and never refused."""
         return run.qos == 2 and self._session is not None and self._session.taken.issuperset(run.packet_ids)
 
-    def _is_within_limits(self, run: Published) -> bool:
+    def _is_within_limits(self, run: Published, now: int) -> bool:
         """Whether the run may be taken. What is over makes us read no further for a while; too much is refused."""
-        limiter, account, now = self._context.limiter, self._account, self._context.clock()
+        limiter, account = self._context.limiter, self._account
         if account is None or limiter.is_free:
             if account is not None:
                 account.seen = now
             return True
         if limiter.message_size is not None and max(map(len, run.payloads)) > limiter.message_size:
-            self._publish_small(run, limiter.message_size)
+            self._publish_small(run, limiter.message_size, now)
             return False
         grant = limiter.take(account, len(run.payloads), sum(map(len, run.payloads)), now)
         if grant.refused:
@@ -382,14 +423,14 @@ class Link(PausableProtocol):
             asyncio.get_running_loop().call_later(grant.wait_ms / 1000, self.resume, "limits")
         return not grant.refused
 
-    def _publish_small(self, run: Published, limit: int) -> None:
+    def _publish_small(self, run: Published, limit: int, now: int) -> None:
         """Turn down the messages that are larger than the limit, and publish the others."""
         for number, payload in enumerate(run.payloads):
             alone = Published(run.topic, run.qos, [payload], run.packet_ids[number : number + 1], run.properties)
             if len(payload) > limit:
                 self._turn_down(alone, "message_size", f"a message of {len(payload)} bytes; the limit is {limit}")
             else:
-                self._publish(alone)
+                self._publish(alone, now)
 
     def _turn_down(self, run: Published, why: str, text: str) -> None:
         """Over a limit: PUBACK or PUBREC 0x97 in version 5, a closed connection in 3.1.1; QoS 0 is shed and counted."""
@@ -413,10 +454,10 @@ class Link(PausableProtocol):
         return self._inbox
 
     def _offer(self, way: _Way, run: Published, done: Callable[[Verdict], None], state: State | None) -> Offer:
-        route, sender = way
+        sender = way.sender
         if run.properties:
             sender = replace(sender, attributes=attributes_of(self._who, run.properties))
-        return route.offer(run.payloads, sender, self._context.clock(), done, state)
+        return way.route.offer(run.payloads, sender, self._clock(), done, state)
 
     def _refuse(self, run: Published, text: str) -> None:
         """Say no where MQTT can: PUBACK or PUBREC in version 5; otherwise by closing."""

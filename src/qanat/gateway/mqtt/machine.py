@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from qanat.errors import ProtocolError
 from qanat.gateway.mqtt.decoding import decode
-from qanat.gateway.mqtt.encoding import encode, encode_acks
+from qanat.gateway.mqtt.encoding import encode, encode_acks, encode_pubacks
 from qanat.gateway.mqtt.framing import Published, ack_runs, publish_runs
 from qanat.gateway.mqtt.outgoing import Message, TopicAliases, encode_message
 from qanat.gateway.mqtt.packets import (
@@ -115,6 +115,11 @@ class _State(enum.Enum):
     CLOSED = "closed"
 
 
+#: Looked up once, not with every packet.
+_NEW, _ASKED, _OPEN, _CLOSED = _State
+_PUBLISH = int(Kind.PUBLISH)
+
+
 class Connection:
     """One connection. `closed` is set when it is over; the shell then sends what is left and closes the socket.
 
@@ -130,7 +135,7 @@ class Connection:
         self.session_expiry = 0
         self.window = limits.send_maximum
         self._limits = limits
-        self._state = _State.NEW
+        self._state = _NEW
         self._connect: Connect | None = None
         self._silence_ms = 0
         self._parts: list[bytes] = []
@@ -151,41 +156,46 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether the client is in."""
-        return self._state is _State.OPEN
+        return self._state is _OPEN
 
     # --- what comes in -----------------------------------------------------------------------------------------------
 
     def feed_bytes(self, data: bytes, now: int) -> list[Event]:
         """Everything that the bytes complete, in order. A fault of the peer sets `closed`; it is not raised."""
-        if self._state is _State.CLOSED:
+        state = self._state
+        if state is _CLOSED:
             return []
         if self._silence_ms:
             self.deadline = now + self._silence_ms
-        self._parts.append(data)
-        self._have += len(data)
-        if self._have < self._need or self._state is _State.ASKED:
-            return []
-        return self._process()
+        if self._parts or state is _ASKED:
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < self._need or state is _ASKED:
+                return []
+            data = b"".join(self._parts)
+            self._parts = []
+        return self._process(data)
 
     def accept(self, client_id: str, now: int, *, is_known: bool = False, expiry: int = 0) -> list[Event]:
         """Let the client in as `client_id` (told to it where it gave none); returns what it has already sent since.
 
         `is_known`: a session of it was kept. `expiry`: for how long one will be, in s.
         """
-        if self._state is not _State.ASKED or self._connect is None:
+        if self._state is not _ASKED or self._connect is None:
             return []
         packet = self._connect
-        self._state, self.session_expiry = _State.OPEN, expiry
+        self._state, self.session_expiry = _OPEN, expiry
         keep_alive = self._keep_alive(packet)
         self._silence_ms = keep_alive * 1500
         self.deadline = now + self._silence_ms if self._silence_ms else None
         self.will = packet.will
         self._send(Connack(0, is_known, self._terms(packet, client_id, keep_alive, expiry)))
-        return self._process()
+        early, self._parts = b"".join(self._parts), []
+        return self._process(early)
 
     def refuse(self, reason: int, text: str) -> None:
         """Answer CONNECT with a refusal and close."""
-        if self._state is _State.CLOSED:
+        if self._state is _CLOSED:
             return
         code = reason if self.version == V5 else V3_RETURN.get(reason, V3_UNAVAILABLE)
         self._send(Connack(code, False, self._explain(text)))
@@ -193,13 +203,13 @@ class Connection:
 
     def touch(self, now: int) -> None:
         """The peer could not be heard until now, because nobody listened; its silence begins anew."""
-        if self._silence_ms and self._state is _State.OPEN:
+        if self._silence_ms and self._state is _OPEN:
             self.deadline = now + self._silence_ms
 
     def check(self, now: int) -> None:
         """Close where the peer has been silent past the deadline."""
-        if self.deadline is not None and now >= self.deadline and self._state is not _State.CLOSED:
-            waited = "CONNECT" if self._state is _State.NEW else "a packet"
+        if self.deadline is not None and now >= self.deadline and self._state is not _CLOSED:
+            waited = "CONNECT" if self._state is _NEW else "a packet"
             self.disconnect(Reason.KEEP_ALIVE_TIMEOUT, f"waited too long for {waited}")
 
     # --- what goes out -----------------------------------------------------------------------------------------------
@@ -207,7 +217,10 @@ class Connection:
     def ack(self, packet_ids: Sequence[int], text: str | None = None) -> None:
         """PUBACK: these messages are durable. `text` is told where the version and the client allow it."""
         self._unacked -= len(packet_ids)
-        self._acknowledge(Kind.PUBACK, packet_ids, text)
+        if text is None and self._state is _OPEN:
+            self._out.append(encode_pubacks(packet_ids))
+        else:
+            self._acknowledge(Kind.PUBACK, packet_ids, text)
 
     def received(self, packet_ids: Sequence[int], text: str | None = None) -> None:
         """PUBREC: these messages with QoS 2 are durable. What this connection has not brought is passed over."""
@@ -218,7 +231,7 @@ class Connection:
         self._exchanges.difference_update(packet_ids)
         if reason == 0 or self.version != V5:
             self._acknowledge(Kind.PUBCOMP, packet_ids, None)
-        elif self._state is _State.OPEN:
+        elif self._state is _OPEN:
             for packet_id in packet_ids:
                 self._send(Ack(Kind.PUBCOMP, packet_id, reason))
 
@@ -228,7 +241,7 @@ class Connection:
             self._unacked -= len(packet_ids)
         else:
             self._exchanges.difference_update(packet_ids)
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             return
         if self.version != V5:
             self.disconnect(reason, text)
@@ -239,7 +252,7 @@ class Connection:
 
     def answer(self, packet: Subscribe | Unsubscribe, reasons: Sequence[int], text: str | None = None) -> None:
         """SUBACK or UNSUBACK: one reason per filter, as MQTT 5 has them."""
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             return
         is_subscribe = isinstance(packet, Subscribe)
         if self.version != V5:
@@ -249,7 +262,7 @@ class Connection:
 
     def deliver(self, message: Message) -> int:
         """PUBLISH to the client; returns its size in bytes, 0 where the client takes none as large as that."""
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             return 0
         data = encode_message(message, self.version, self._peer_aliases)
         if len(data) > self._peer_bytes:
@@ -264,39 +277,40 @@ class Connection:
 
     def disconnect(self, reason: int, text: str) -> None:
         """Close from this side; MQTT 5 clients hear why."""
-        if self._state is _State.CLOSED:
+        if self._state is _CLOSED:
             return
-        if self._state is _State.OPEN and self.version == V5:
+        if self._state is _OPEN and self.version == V5:
             self._send(Leave(Kind.DISCONNECT, reason, self._explain(text)))
         self._close(Closed(reason, text))
 
     def get_outbound_data(self) -> bytes:
         """What is to be sent now; empties the buffer."""
-        if not self._out:
+        out = self._out
+        if not out:
             return b""
-        data = b"".join(self._out)
-        self._out.clear()
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
         return data
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _process(self) -> list[Event]:
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+    def _process(self, data: bytes) -> list[Event]:
         events: list[Event] = []
-        at = 0
+        at, end = 0, len(data)
         try:
-            while at < len(data) and self._state in (_State.NEW, _State.OPEN):
+            while at < end and (self._state is _OPEN or self._state is _NEW):
                 taken = self._step(data, at, events)
                 if taken == at:
                     break
                 at = taken
         except ProtocolError as error:
             self._fault(error)
-        self._keep(data, at)
+        if at < end:
+            self._keep(data[at:])
         return events
 
     def _step(self, data: bytes, at: int, events: list[Event]) -> int:
-        if self._state is _State.OPEN:
+        if self._state is _OPEN:
             taken = self._take_runs(data, at, events)
             if taken > at:
                 return taken
@@ -314,7 +328,7 @@ class Connection:
 
     def _take_runs(self, data: bytes, at: int, events: list[Event]) -> int:
         """Plain messages and plain acknowledgements, many at once."""
-        if data[at] >> 4 != Kind.PUBLISH:
+        if data[at] >> 4 != _PUBLISH:
             first, ids, at = ack_runs(data, at)
             if ids:
                 self._confirm(Kind(first >> 4), ids, 0, events)
@@ -323,25 +337,24 @@ class Connection:
         try:
             return publish_runs(data, at, self.version, self._topics, runs)
         finally:  # what came before a bad topic is still good
-            events.extend(run for run in runs if run.payloads)
+            events += runs
             self._count(runs)
 
-    def _keep(self, data: bytes, at: int) -> None:
+    def _keep(self, rest: bytes) -> None:
         """Hold the unfinished rest. Once its size is known, nothing is joined or looked at until all of it is there."""
-        rest = data[at:]
-        self._parts = [rest] if rest else []
+        self._parts = [rest]
         self._have = len(rest)
-        frame = find_frame(rest, 0) if rest and self._state in (_State.NEW, _State.OPEN) else None
+        frame = find_frame(rest, 0) if self._state is _OPEN or self._state is _NEW else None
         self._need = 0 if frame is None else frame.end
 
     def _check_size(self, size: int) -> None:
         # before CONNECT nobody is known: three texts of 64 KiB and some properties are all that it can need
-        limit = self._limits.max_packet_bytes if self._state is _State.OPEN else 1 << 18
+        limit = self._limits.max_packet_bytes if self._state is _OPEN else 1 << 18
         if size > limit:
             raise ProtocolError(f"a packet of {size} bytes; the limit is {limit}", reason_code=Reason.TOO_LARGE)
 
     def _handle(self, packet: Packet, events: list[Event]) -> None:
-        if self._state is _State.NEW:
+        if self._state is _NEW:
             self._handle_connect(packet, events)
             return
         match packet:
@@ -363,7 +376,7 @@ class Connection:
     def _handle_connect(self, packet: Packet, events: list[Event]) -> None:
         if not isinstance(packet, Connect):
             raise ProtocolError("the first packet is not CONNECT", reason_code=Reason.PROTOCOL_ERROR)
-        self.version, self._connect, self._state = packet.version, packet, _State.ASKED
+        self.version, self._connect, self._state = packet.version, packet, _ASKED
         self.deadline = None
         self.session_expiry = _number(packet.properties, Property.SESSION_EXPIRY, 0)
         if packet.version == V3 and not packet.clean:
@@ -420,7 +433,7 @@ class Connection:
         for run in runs:
             if run.qos == 2:
                 self._exchanges.update(run.packet_ids)
-            else:
+            elif run.qos:
                 self._unacked += len(run.packet_ids)
         if self.version == V5 and self.in_flight > self._limits.receive_maximum:
             raise ProtocolError(
@@ -429,7 +442,7 @@ class Connection:
             )
 
     def _acknowledge(self, kind: Kind, packet_ids: Sequence[int], text: str | None) -> None:
-        if self._state is not _State.OPEN or not packet_ids:
+        if self._state is not _OPEN or not packet_ids:
             return
         properties = self._explain(text) if text is not None else {}
         if not properties:
@@ -477,13 +490,13 @@ class Connection:
 
     def _fault(self, error: ProtocolError) -> None:
         reason = error.reason_code or Reason.PROTOCOL_ERROR
-        if self._state is _State.NEW and reason == Reason.UNSUPPORTED_VERSION:
+        if self._state is _NEW and reason == Reason.UNSUPPORTED_VERSION:
             self.refuse(reason, error.message)  # in the form of 3.1.1, which older clients understand
         else:
             self.disconnect(reason, error.message)
 
     def _close(self, closed: Closed) -> None:
-        self._state, self.closed, self.deadline = _State.CLOSED, closed, None
+        self._state, self.closed, self.deadline = _CLOSED, closed, None
         if closed.clean:
             self.will = None
 
