@@ -63,8 +63,8 @@ def connections(seconds: float) -> Run:
 
 
 def http(seconds: float) -> Run:
-    """NDJSON bodies of 1,000 rows over eight connections that stay open."""
-    return _measure("http", Load(**_common(), protocol="http", connections=8, rows=1000, seconds=seconds))
+    """NDJSON bodies of 1,000 rows over sixteen connections that stay open."""
+    return _measure("http", Load(**_common(), protocol="http", connections=16, rows=1000, seconds=seconds))
 
 
 def end_to_end(seconds: float) -> Run:

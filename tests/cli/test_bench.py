@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Run, Server
 
-from qanat.cli import garbage
+from qanat.cli import interpreter
 
 SQL = """
 CREATE TABLE readings (client_id STRING, ts BIGINT, consumption DOUBLE, at AS TO_TIMESTAMP_LTZ(ts, 3),
@@ -79,7 +79,7 @@ def test_cycles_are_still_freed_after_the_collector_was_settled() -> None:
 
     before = gc.get_threshold()
     try:
-        garbage.settle()
+        interpreter.settle()
         assert gc.get_threshold()[0] > before[0]
         gone = weakref.ref(Knot())
         kept = [[] for _ in range(60_000)]  # the youngest generation is full

@@ -64,7 +64,7 @@ def up(
 async def _serve(folder: Folder, program: Program, config: GatewayConfig, announce: Announce) -> None:
     import asyncio
 
-    from qanat.cli import garbage
+    from qanat.cli import interpreter
     from qanat.cli.station import Station
 
     ending = asyncio.Event()
@@ -73,7 +73,7 @@ async def _serve(folder: Folder, program: Program, config: GatewayConfig, announ
         loop.add_signal_handler(number, _on_signal, ending)
     station = Station(folder, program, config, announce)
     await station.start()
-    garbage.settle()
+    interpreter.settle()
     try:
         _introduce(station, program, config, announce)
         await ending.wait()

@@ -35,7 +35,7 @@ class IngestLimits:
     linger_max_ms: int = 20
     linger_messages: int = 1000
     flush_messages: int = 50_000
-    inline_bytes: int = 16_384
+    inline_bytes: int = 131_072
     max_future_skew_ms: int = _FIVE_MINUTES
 
 

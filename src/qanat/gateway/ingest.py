@@ -117,15 +117,19 @@ class Ingest:
     async def _linger(self) -> None:
         """Under load wait, so that this flush is worth its fixed cost; who waits for each answer does not pay for it.
 
-        A flush begins at once where the last one is long ago. Else some ms after the start of that one, and then as
-        soon as a ms brought nothing more: so all of them have sent who send only what was answered before.
+        A flush begins at once where the last one is long ago. Else `linger_ms` after the start of that one where that
+        has brought many messages, `linger_max_ms` after it where it has not, and sooner after a ms that brought
+        nothing: so all of them have sent who send only what was answered before.
         """
         loop, limits = asyncio.get_running_loop(), self._limits
-        left = self._last_start + limits.linger_ms / 1000 - loop.time()
-        if left > 0 and self._messages < limits.flush_messages:
-            await asyncio.sleep(left)
-        latest, seen = self._last_start + limits.linger_max_ms / 1000, 0
-        while seen < self._queued < limits.linger_messages and loop.time() < latest:
+        soonest, latest = self._last_start + limits.linger_ms / 1000, self._last_start + limits.linger_max_ms / 1000
+        seen = 0
+        while self._queued < limits.flush_messages:
+            now, are_many = loop.time(), self._queued >= limits.linger_messages
+            if now >= (soonest if are_many else latest):
+                break
+            if self._queued == seen and (are_many or now >= soonest):
+                break
             seen = self._queued
             await asyncio.sleep(_LULL_S)
         self._last_start = loop.time()

@@ -37,7 +37,10 @@ class KeyIndex:
         numbers = self._numbers
         rows = distinct.to_series().to_list() if keys.width == 1 else distinct.rows()
         count = len(numbers)
-        found = np.fromiter((numbers.setdefault(row, len(numbers)) for row in rows), dtype=np.int64, count=len(rows))
+        known = list(map(numbers.get, rows))  # most often all of them are, and nothing is quicker
+        if None in known:
+            known = [numbers.setdefault(row, len(numbers)) for row in rows]
+        found = np.array(known, dtype=np.int64)
         if len(numbers) > count:
             fresh = distinct.filter(pl.Series(found >= count)).cast(dict(self.values.schema))  # type: ignore[arg-type]
             self.values = pl.concat([self.values, fresh])

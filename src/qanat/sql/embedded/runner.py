@@ -46,7 +46,8 @@ class EngineOptions:
     """How to run. `live`: streams of the log never end (`qanat up`); else they end where their writers do.
 
     `batch_rows`: at most so many events per micro-batch. `commit_interval_ms`: how long a pipeline with a sink outside
-    the log gathers before it commits (each commit is a file); into the log every micro-batch is committed at once.
+    the log gathers before it commits (each commit is a file); into the log what a micro-batch gives is committed at
+    once, and one that gives nothing waits for the next one that does, for up to `quiet_interval_ms`.
     `interval_ms`: a live pipeline starts a micro-batch at most so often; what comes meanwhile goes into the next one.
     `state_limit`: bytes of state that a pipeline may hold (None: any), `state_limits`: those of single pipelines.
     """
@@ -54,6 +55,7 @@ class EngineOptions:
     live: bool = False
     batch_rows: int = 131_072
     commit_interval_ms: int = 1_000
+    quiet_interval_ms: int = 100
     interval_ms: int = 10
     snapshot_interval_ms: float = 5_000
     clock: Clock = SYSTEM
@@ -113,6 +115,11 @@ class _Gathered:
     completed: list[int] = field(default_factory=list)  # arrival times of the rows that completed results
     since: float = 0.0
     changed: bool = False
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is something that others can see."""
+        return bool(self.frames or self.late or self.dead)
 
 
 class Runner:
@@ -303,13 +310,14 @@ class Runner:
     # -- commit -------------------------------------------------------------------------------------------------------
 
     def _due(self, worked: bool) -> bool:
-        gathered = self._gathered
+        gathered, options = self._gathered, self._options
         if not gathered.changed:
             return False
-        if isinstance(self._sink, StreamOutput) or self.finished:
+        into_log = isinstance(self._sink, StreamOutput)
+        if self.finished or (into_log and gathered.has_rows) or (not worked and options.live):
             return True
-        waited = (self._options.clock.seconds() - gathered.since) * 1000
-        return waited >= self._options.commit_interval_ms or (not worked and self._options.live)
+        waited = (options.clock.seconds() - gathered.since) * 1000
+        return waited >= (options.quiet_interval_ms if into_log else options.commit_interval_ms)
 
     def _commit(self) -> None:
         gathered, self._gathered = self._gathered, _Gathered()
