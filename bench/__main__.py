@@ -10,7 +10,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         wanted += kept["windows"]["wanted"]
         write_json(options.json, kept)
     if options.what in ("nilm", "all"):
-        outcome = nilm.measure(options.fleet, options.runs or 3, say)
+        outcome = nilm.measure(options.fleet, options.runs or 5, say)
         kept["nilm"] = nilm.as_json(outcome)
         right &= outcome.ok
         report.show_nilm(console, kept["nilm"])
@@ -71,19 +71,24 @@ def main(arguments: list[str] | None = None) -> int:
         report.show_nexmark(console, kept["nexmark"])
         wanted += kept["nexmark"]["wanted"]
         write_json(options.json, kept)
-        alone = {name: kept[name] for name in ("machine", "at", "nexmark")}
-        write_json(options.json.with_name("nexmark.json"), alone)
+        if options.queries == list(MEASURED) and options.events == Events():
+            _write_alone("nexmark", kept, options.json)
     if options.what in ("gateway", "all"):
-        taken = gateway.measure(options.only, options.seconds, options.runs or 3, say)
+        taken = gateway.measure(options.only, options.seconds, options.runs or 5, say)
         kept["gateway"] = gateway.as_json(taken)
         right &= all(each.right for each in taken if each.name != "peer")
         report.show_gateway(console, kept["gateway"])
         wanted += kept["gateway"]["wanted"]
         write_json(options.json, kept)
-        alone = {name: kept[name] for name in ("machine", "at", "gateway")}
-        write_json(options.json.with_name("gateway.json"), alone)
+        if options.only == list(gateway.NAMES) and options.seconds is None:
+            _write_alone("gateway", kept, options.json)
     report.show_wanted(console, wanted)
     return 0 if right else 1
+
+
+def _write_alone(part: str, kept: Mapping[str, object], beside: Path) -> None:
+    """A whole measurement of one part in a file of its own, which the README quotes."""
+    write_json(beside.with_name(f"{part}.json"), {name: kept[name] for name in ("machine", "at", part)})
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

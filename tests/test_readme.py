@@ -82,3 +82,15 @@ def test_quoted_rates_of_nexmark_are_those_of_the_committed_measurement() -> Non
         assert int(flink_rate.replace(",", "")) == measured[query, "flink"]["events_per_second"]
         assert float(times) == pytest.approx(measured[query, "flink"]["qanat_is_times_faster"], abs=0.06)
     assert f"geometric mean {report['geometric_mean']:.1f} times" in README
+
+
+def test_quoted_figures_of_the_gateway_are_those_of_the_committed_measurement() -> None:
+    """`python -m bench gateway` writes the file that the README quotes."""
+    report = json.loads((ROOT / "bench/results/gateway.json").read_text())["gateway"]
+    found = {one["what"]: (one["wanted"], one["found"]) for one in report["wanted"]}
+    quoted = re.findall(r"^\| ([^|]+?) \| ([\d.,]+) \| ([<>]=? [\d.,]+) \|$", README, re.MULTILINE)
+    assert {what for what, *_ in quoted} == set(found)
+    for what, figure, aim in quoted:
+        assert aim.replace(",", "") == found[what][0].replace(",", "")
+        assert float(figure.replace(",", "")) == pytest.approx(found[what][1], rel=0.01)
+    assert all(one["right"] for one in report["results"])

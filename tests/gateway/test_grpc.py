@@ -304,6 +304,15 @@ def test_a_caller_over_its_rate_is_refused_with_the_time_and_its_streams_are_rea
     assert len(served.log.rows("power")) == 152
 
 
+def test_a_row_that_is_too_large_refuses_its_batch(serve: Serve) -> None:
+    served = serve(limits=RateLimits(device=Limit(message_size=200)))
+    error = refused(lambda: served.stub.Append(batch(row("a"), row("b" * 200))))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "row 1 has" in error.details()
+    assert served.stub.Append(batch(row("a"))).accepted == 1
+    assert len(served.log.rows("power")) == 1
+
+
 def test_a_full_ingest_refuses_single_calls_and_stops_reading_streams(serve: Serve) -> None:
     served = serve(ingest=IngestLimits(max_pending_messages=10))
     served.log.gate.clear()

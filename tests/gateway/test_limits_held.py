@@ -104,6 +104,16 @@ def test_a_message_that_is_too_large_is_refused_and_those_around_it_are_taken(st
     assert len(running.log.rows("power")) == 2
 
 
+def test_a_row_that_is_too_large_refuses_its_body_over_http(start: Start) -> None:
+    running = limited(start, message_size=100)
+    url, large = f"{running.url}/streams/power", ROW.replace(b"h1", b"x" * 100)
+    answer = httpx.post(url, content=b"\n".join([ROW, ROW, large]))
+    assert (answer.status_code, answer.json()["detail"]) == (413, f"row 2 has {len(large)} bytes; the limit is 100")
+    assert "limits.device.message_size" in answer.json()["hint"]
+    assert httpx.post(url, content=b"\n".join([ROW] * 400)).status_code == 200
+    assert len(running.log.rows("power")) == 400
+
+
 def test_one_connection_too_many_is_refused_but_the_same_client_takes_over(start: Start, raw: Raw) -> None:
     from qanat.secure.passwords import Cost, hash_password
     from qanat.secure.users import User

@@ -15,6 +15,7 @@ import pytest
 import websockets.exceptions
 from websockets.asyncio.client import ClientConnection, connect
 
+from qanat.gateway.limits import Limit, RateLimits
 from qanat.log import open_log
 from qanat.log.base import Log
 from qanat.secure.passwords import Cost, hash_password
@@ -65,6 +66,21 @@ def test_messages_are_acknowledged_by_number(start: Callable[..., Any]) -> None:
     asyncio.run(run())
     assert [row["client_id"] for row in running.log.rows("power")] == ["h1", "h2", "h3", "h4", "h5"]
     assert running.log.rows("dead_letters")[0]["source"] == "websocket"
+
+
+def test_a_row_that_is_too_large_refuses_its_message_and_no_other(start: Callable[..., Any]) -> None:
+    running = start(limits=RateLimits(device=Limit(message_size=50)))
+
+    async def run() -> None:
+        async with at(running, "/streams/power/ws") as socket:
+            await socket.send(json.dumps({"client_id": "h" * 50}))
+            await socket.send('{"client_id": "h2"}')
+            told = {one["ack"]: one for one in await hear(socket, 2)}
+        assert (told[1]["status"], "the limit is 50" in told[1]["detail"]) == (413, True)
+        assert told[2]["accepted"] == 1
+
+    asyncio.run(run())
+    assert [row["client_id"] for row in running.log.rows("power")] == ["h2"]
 
 
 def test_an_acknowledgement_comes_after_the_commit(start: Callable[..., Any], fake_log: Any) -> None:

@@ -7,8 +7,11 @@ no further until it is paid. Only who goes on in spite of that is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from qanat.codec.base import Block, Rows
+from qanat.errors import DataError
 
 #: One second's worth may come at once, and at least one message.
 _BURST_MS = 1000.0
@@ -48,6 +51,10 @@ class Grant:
 
 
 _FREE = Grant()
+
+
+class MessageSizeError(DataError):
+    """A row larger than a device may send; it never may, so nothing of the request is stored."""
 
 
 class Bucket:
@@ -142,6 +149,26 @@ class Limiter:
             return Grant(debt, refused=True)
         self.charge(account, messages, size, now)
         return Grant(min(self.wait_ms(account, now), PATIENCE_MS))
+
+    def check_size(self, rows: Sequence[bytes]) -> None:
+        """Raises `MessageSizeError` for the largest row, where it is too large.
+
+        Rows of Arrow have no size of their own and pass.
+        """
+        if self.message_size is None or not len(rows):
+            return
+        if isinstance(rows, Rows):
+            sizes = (rows.ends - rows.starts).tolist()
+        elif isinstance(rows, Block):
+            return
+        else:
+            sizes = list(map(len, rows))
+        most = max(sizes)
+        if most > self.message_size:
+            raise MessageSizeError(
+                f"row {sizes.index(most)} has {most} bytes; the limit is {self.message_size}",
+                hint="see limits.device.message_size in qanat.yaml",
+            )
 
     def charge(self, account: Account, messages: int, size: int, now: int) -> None:
         """As `take`, for fronts that have asked `wait_ms` before: nothing is refused."""

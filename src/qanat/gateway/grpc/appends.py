@@ -72,6 +72,7 @@ class Appender:
             payloads, decode = await asyncio.to_thread(read_rows, request, self._shared.limits)
         else:
             payloads, decode = read_rows(request, self._shared.limits)
+        self._shared.limiter.check_size(payloads)
         size = len(request.arrow) or sum(map(len, payloads))  # rows of Arrow have no bytes of their own
         self._shared.limiter.charge(self._account, len(payloads), size, self._shared.clock())
         reply: Reply = asyncio.get_running_loop().create_future()

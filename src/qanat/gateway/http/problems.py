@@ -17,6 +17,7 @@ from qanat.errors import (
     QanatError,
     UnknownStreamError,
 )
+from qanat.gateway.limits import MessageSizeError
 
 _TITLES = {
     400: "Bad request",
@@ -76,6 +77,8 @@ def status_of(error: QanatError) -> int:
     match error:
         case RefusedError(status=status):
             return status
+        case MessageSizeError():
+            return 413
         case AuthError():
             return 401
         case BackpressureError():

@@ -147,6 +147,7 @@ class RowsEndpoint:
         )
         raw = await _read(receive, headers, context.max_body_bytes)
         body = await self._cut(raw, request)
+        context.limiter.check_size(body.payloads)
         self._check_rate(client)  # others of the same client may have been read meanwhile
         account = context.limiter.account(client)
         context.limiter.charge(account, len(body.payloads), len(raw), context.clock())

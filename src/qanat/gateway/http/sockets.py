@@ -265,6 +265,7 @@ class _Socket:
             rows = self._cut(data)
             if not len(rows):
                 raise RefusedError(400, "the message has no rows", hint="send JSON objects, one a line")
+            context.limiter.check_size(rows)
             now = context.clock()
             grant = context.limiter.take(self.account, len(rows), len(data), now)
             if grant.refused:
