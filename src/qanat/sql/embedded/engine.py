@@ -32,7 +32,7 @@ from qanat.sql.options import size_bytes
 from qanat.sql.plan import Pipeline, Program, Scan
 
 _RUN_KEY = "engine/run"
-#: Seconds between two looks at a log that another process may write.
+#: Seconds between two looks at a log that another process may write, and between two reports of a pipeline's lag.
 _POLL = 0.25
 
 
@@ -226,7 +226,6 @@ class Engine:
         metrics, name, after = self._metrics, runner.pipeline.name, runner.progress
         if metrics is None:
             return
-        metrics.pipeline_lag(name, runner.lag())
         metrics.pipeline_batch(name, after.rows_in - before.rows_in, after.rows_out - before.rows_out, seconds)
         if after.late > before.late:
             metrics.pipeline_late(name, after.late - before.late)
@@ -235,6 +234,11 @@ class Engine:
         metrics.pipeline_watermark(name, after.watermark)
         metrics.pipeline_state(name, after.state_bytes)
         metrics.pipeline_idle(name, after.idle)
+
+    def report_lag(self, runner: Runner) -> None:
+        """Pass on how far a pipeline is behind; the log is asked for it, so not with every step."""
+        if self._metrics is not None:
+            self._metrics.pipeline_lag(runner.pipeline.name, runner.lag())
 
     def report_latencies(self, runner: Runner) -> None:
         """Pass on the latencies of commits that have finished since the last call."""
@@ -252,6 +256,7 @@ class _Worker:
         self.state = "waiting"
         self.failure: BaseException | None = None
         self._progress = Progress()
+        self._lag_at = float("-inf")
 
     def run(self) -> None:
         """Until finished, failed or stopped; a full disk is waited for."""
@@ -266,6 +271,7 @@ class _Worker:
                     runner.flush()
                     self.state = "finished" if runner.finished else "stopped"
                     self._engine.report(runner, _copy(runner.progress), 0.0)
+                    self._engine.report_lag(runner)
                     self._engine.report_latencies(runner)
                     return
                 except LogFullError as error:
@@ -297,6 +303,9 @@ class _Worker:
                 self._engine.pace(started)
             else:
                 self._engine.wait(seen)
+            if started >= self._lag_at + _POLL:
+                self._lag_at = started
+                self._engine.report_lag(runner)
             self._engine.report_latencies(runner)
 
     def status(self) -> PipelineStatus:
