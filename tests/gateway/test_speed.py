@@ -54,7 +54,7 @@ def test_what_verdicts_make_is_written_after_all_of_a_flush_are_told_and_before_
 
 
 def test_what_keeps_coming_is_gathered_so_that_flushes_are_few() -> None:
-    """Without a lull for 0.2 s: a flush at most every 20 ms, not every 4 ms."""
+    """Without a lull for 0.2 s: a flush every 25 ms, not every 4 ms."""
 
     async def flushes() -> int:
         log = FakeLog()

@@ -23,7 +23,7 @@ from qanat.observe.metrics import Metrics
 
 _RETRY_AFTER_S = 1.0
 _LONGEST_RETRY_S = 1.0
-#: With nothing new for so long, all have sent who were going to.
+#: With nothing new for so long at first, all have sent who were going to.
 _LULL_S = 0.001
 
 
@@ -117,21 +117,22 @@ class Ingest:
     async def _linger(self) -> None:
         """Under load wait, so that this flush is worth its fixed cost; who waits for each answer does not pay for it.
 
-        A flush begins at once where the last one is long ago. Else `linger_ms` after the start of that one where that
-        has brought many messages, `linger_max_ms` after it where it has not, and sooner after a ms that brought
-        nothing: so all of them have sent who send only what was answered before.
+        A flush begins at once where the last one is long ago. Else `linger_ms` after the start of that one, or, where
+        few messages wait, as soon as a while brought nothing more (1 ms, then 2, 4 ...), `linger_max_ms` after it at
+        the latest: so all of them have sent who send only what was answered before.
         """
         loop, limits = asyncio.get_running_loop(), self._limits
-        soonest, latest = self._last_start + limits.linger_ms / 1000, self._last_start + limits.linger_max_ms / 1000
-        seen = 0
-        while self._queued < limits.flush_messages:
-            now, are_many = loop.time(), self._queued >= limits.linger_messages
-            if now >= (soonest if are_many else latest):
-                break
-            if self._queued == seen and (are_many or now >= soonest):
+        left = self._last_start + limits.linger_ms / 1000 - loop.time()
+        if left > 0 and self._queued < limits.flush_messages:
+            await asyncio.sleep(left)
+        seen, lull = 0, _LULL_S
+        while seen < self._queued < limits.linger_messages:
+            left = self._last_start + limits.linger_max_ms / 1000 - loop.time()
+            if left <= 0:
                 break
             seen = self._queued
-            await asyncio.sleep(_LULL_S)
+            await asyncio.sleep(min(lull, left))
+            lull *= 2
         self._last_start = loop.time()
 
     def _take(self) -> Flush:
