@@ -35,7 +35,7 @@ def test_a_part_of_it_is_printed_and_written_and_leaves_the_committed_figures_al
     found = json.loads(target.read_text())["gateway"]
     assert [(one["scenario"], one["right"]) for one in found["results"]] == [("qos1", True), ("http", True)]
     assert all(one["medians"]["per_second"] > 0 for one in found["results"])
-    assert [one["wanted"] for one in found["wanted"]] == [">= 80000", ">= 800000"]
+    assert [one["wanted"] for one in found["wanted"]] == [">= 80,000", ">= 800,000"]
     assert "right" in done.stdout
     assert not (tmp_path / "gateway.json").exists()
     assert (ROOT / "bench/results/gateway.json").read_bytes() == committed
