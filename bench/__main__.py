@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         wanted += kept["windows"]["wanted"]
         write_json(options.json, kept)
     if options.what in ("nilm", "all"):
-        outcome = nilm.measure(options.fleet, options.runs or 5, say)
+        outcome = nilm.measure(options.fleet, options.runs or 3, say)
         kept["nilm"] = nilm.as_json(outcome)
         right &= outcome.ok
         report.show_nilm(console, kept["nilm"])

@@ -294,9 +294,8 @@ def _append(stream: Stream, partition: int, rows: pa.RecordBatch, times: Times |
 
 def _close(batch: Batch, letters: _Letters, offers: Sequence[Offer]) -> None:
     plain: dict[tuple[int, int], Verdict] = {}  # thousands of offers may have one and the same verdict
-    by_offer = letters.by_offer
     for number, offer in enumerate(offers):
-        dead = by_offer.get(number) if by_offer else None
+        dead = letters.by_offer.get(number)
         if dead:
             verdict = _verdict_with(dead, offer, batch.rows[number])
             for one in dead:

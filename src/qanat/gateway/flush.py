@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from qanat.gateway.offers import Offer
 
@@ -25,9 +25,9 @@ class Flush:
     """
 
     offers: Sequence[Offer]
-    count: int = 0
-    size: int = 0
-    tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    count: int
+    size: int
+    tallies: dict[tuple[str, str], Tally]
 
     def oldest(self) -> dict[str, int]:
         """When the oldest offer of each protocol came (ms)."""

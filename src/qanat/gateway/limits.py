@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from qanat.codec.base import Block, Rows
 from qanat.errors import DataError
 
@@ -158,15 +160,15 @@ class Limiter:
         if self.message_size is None or not len(rows):
             return
         if isinstance(rows, Rows):
-            sizes = (rows.ends - rows.starts).tolist()
+            sizes = rows.ends - rows.starts
         elif isinstance(rows, Block):
             return
         else:
-            sizes = list(map(len, rows))
-        most = max(sizes)
-        if most > self.message_size:
+            sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+        place = int(sizes.argmax())
+        if sizes[place] > self.message_size:
             raise MessageSizeError(
-                f"row {sizes.index(most)} has {most} bytes; the limit is {self.message_size}",
+                f"row {place} has {sizes[place]} bytes; the limit is {self.message_size}",
                 hint="see limits.device.message_size in qanat.yaml",
             )
 

@@ -56,14 +56,14 @@ def encode(packet: Packet, version: int = V3) -> bytes:
 
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
     """Successful PUBACKs for many packet ids at once; the same bytes in 3.1.1 and 5."""
-    if len(packet_ids) == 1:
-        return (0x40020000 | packet_ids[0]).to_bytes(4)
     return encode_acks(Kind.PUBACK, packet_ids)
 
 
 def encode_acks(kind: Kind, packet_ids: Sequence[int]) -> bytes:
     """Successful PUBACKs, PUBRECs, PUBRELs or PUBCOMPs at once; the same bytes in 3.1.1 and 5."""
     head = (kind << 4 | (2 if kind is Kind.PUBREL else 0)) << 24 | 0x020000
+    if len(packet_ids) == 1:
+        return (head | packet_ids[0]).to_bytes(4)
     return b"".join([(head | packet_id).to_bytes(4) for packet_id in packet_ids])
 
 

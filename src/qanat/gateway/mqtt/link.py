@@ -379,10 +379,7 @@ class Link(PausableProtocol):
             self._open_inbox().take(run, partial(self._offer, way))
             return
         done = partial(self._on_stored if run.qos else self._on_unacknowledged, run)
-        if run.properties:
-            self._context.ingest.put(self._offer(way, run, done, None))
-        else:
-            self._context.ingest.put(way.make(run.payloads, now, done))
+        self._context.ingest.put(self._maker(way, run)(run.payloads, now, done))
 
     def _allow(self, run: Published) -> _Way | None:
         """The way of a topic that this user may publish to, which is remembered; else the run is refused."""
@@ -454,10 +451,12 @@ class Link(PausableProtocol):
         return self._inbox
 
     def _offer(self, way: _Way, run: Published, done: Callable[[Verdict], None], state: State | None) -> Offer:
-        sender = way.sender
-        if run.properties:
-            sender = replace(sender, attributes=attributes_of(self._who, run.properties))
-        return way.route.offer(run.payloads, sender, self._clock(), done, state)
+        return self._maker(way, run)(run.payloads, self._clock(), done, state)
+
+    def _maker(self, way: _Way, run: Published) -> Maker:
+        if not run.properties:
+            return way.make
+        return way.route.maker(replace(way.sender, attributes=attributes_of(self._who, run.properties)))
 
     def _refuse(self, run: Published, text: str) -> None:
         """Say no where MQTT can: PUBACK or PUBREC in version 5; otherwise by closing."""

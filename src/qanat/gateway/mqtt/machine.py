@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from qanat.errors import ProtocolError
 from qanat.gateway.mqtt.decoding import decode
-from qanat.gateway.mqtt.encoding import encode, encode_acks, encode_pubacks
+from qanat.gateway.mqtt.encoding import encode, encode_acks
 from qanat.gateway.mqtt.framing import Published, ack_runs, publish_runs
 from qanat.gateway.mqtt.outgoing import Message, TopicAliases, encode_message
 from qanat.gateway.mqtt.packets import (
@@ -217,10 +217,7 @@ class Connection:
     def ack(self, packet_ids: Sequence[int], text: str | None = None) -> None:
         """PUBACK: these messages are durable. `text` is told where the version and the client allow it."""
         self._unacked -= len(packet_ids)
-        if text is None and self._state is _OPEN:
-            self._out.append(encode_pubacks(packet_ids))
-        else:
-            self._acknowledge(Kind.PUBACK, packet_ids, text)
+        self._acknowledge(Kind.PUBACK, packet_ids, text)
 
     def received(self, packet_ids: Sequence[int], text: str | None = None) -> None:
         """PUBREC: these messages with QoS 2 are durable. What this connection has not brought is passed over."""
