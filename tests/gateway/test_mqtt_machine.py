@@ -100,6 +100,54 @@ def test_messages_do_not_depend_on_how_the_bytes_are_cut(sent: list[Publish], ve
     assert machine.in_flight == sum(p.qos == 1 for p in sent) + len({p.packet_id for p in sent if p.qos == 2})
 
 
+@given(
+    messages.filter(bool),
+    st.sampled_from([V3, V5]),
+    st.just([]) | st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=3),
+    st.sampled_from([0, 0, 0, 1, 2, 3, -1]),
+    st.sampled_from([1, 1, 1, 2]),
+)
+def test_a_message_that_stands_alone_is_what_it_is_among_others(
+    sent: list[Publish], version: int, damage: list[tuple[int, int]], cut: int, count: int
+) -> None:
+    short, long = opened(version, keep_alive=10), opened(version, keep_alive=10)
+    known = b"".join(encode_publish(packet.topic, b"x", version=version) for packet in sent)
+    for machine in (short, long):
+        machine.feed_bytes(known, 1)
+    data = bytearray(b"".join(encode(packet, version) for packet in sent[:count]))
+    data = data[: len(data) - cut] if cut > 0 else data + bytes(-cut)
+    for place, byte in damage:
+        data[place % len(data)] = byte
+    deadline = short.deadline
+    message = short.feed_lone(bytes(data), 2)
+    if message is None:
+        assert (short.in_flight, short.deadline) == (0, deadline)
+        assert short.feed_bytes(bytes(data), 2) == long.feed_bytes(bytes(data), 2)
+    else:
+        topic, packet_id, payload = message
+        assert flat(long.feed_bytes(bytes(data), 2)) == [(topic, 1 if packet_id else 0, payload, packet_id)]
+    assert (short.in_flight, short.deadline, short.closed) == (long.in_flight, long.deadline, long.closed)
+
+
+@BOTH
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("size", [0, 60, 200])
+def test_plain_messages_alone_on_a_known_topic_take_the_short_way(version: int, qos: int, size: int) -> None:
+    machine = opened(version)
+    data = encode_publish("power", b"x" * size, qos, 7, version)
+    assert machine.feed_lone(data, 0) is None
+    machine.feed_bytes(data, 0)
+    assert machine.feed_lone(data, 0) == ("power", 7 * qos, b"x" * size)
+    assert machine.feed_lone(data[:-1], 0) is None
+    assert machine.feed_lone(data + data, 0) is None
+    assert machine.feed_lone(b"\x30\x07\x00\x06power", 0) is None  # the topic goes on beyond the end
+    assert machine.feed_lone(b"\x32\x0a\x00\x05power\x00\x00\x00", 0) is None  # packet id 0
+    if qos:
+        machine.ack_lone(7)
+        assert told(machine) == [Ack(Kind.PUBACK, 7)]
+        assert machine.in_flight == 1
+
+
 @BOTH
 def test_one_buffer_of_one_topic_is_one_run(version: int) -> None:
     data = b"".join(encode_publish("power", b"%d" % i, version=version) for i in range(500))
@@ -384,7 +432,9 @@ def test_more_than_the_receive_maximum_closes_version_5() -> None:
     machine = opened(V5, Limits(receive_maximum=2))
     machine.feed_bytes(b"".join(encode_publish("power", b"x", 1, i, V5) for i in (1, 2)), 0)
     assert machine.closed is None
-    machine.feed_bytes(encode_publish("power", b"x", 1, 3, V5), 0)
+    third = encode_publish("power", b"x", 1, 3, V5)
+    assert machine.feed_lone(third, 0) is None
+    machine.feed_bytes(third, 0)
     assert machine.closed is not None
     assert machine.closed.reason == Reason.RECEIVE_MAXIMUM_EXCEEDED
 

@@ -110,8 +110,12 @@ def admit(offers: Sequence[Offer], inlets: Mapping[str, Inlet], max_future_skew_
         if not offer.payloads:
             continue
         if offer.known:
-            names = tuple(name for name, _ in offer.fill) if offer.fill else ()
-            alike.setdefault((offer.stream, offer.decode, names), []).append(number)
+            form = offer.stream, offer.decode, tuple(name for name, _ in offer.fill) if offer.fill else ()
+            numbers = alike.get(form)
+            if numbers is None:
+                alike[form] = [number]
+            else:
+                numbers.append(number)
         else:
             reason = f"no stream {offer.stream!r}; declare it with CREATE TABLE, or correct the topic"
             for index in range(len(offer.payloads)):
@@ -129,7 +133,7 @@ def _admit_stream(
     """One stream's payloads of all offers of one form, decoded at once."""
     mine = [offers[number] for number in numbers]
     payloads = join_payloads([offer.payloads for offer in mine])
-    counts = np.array([len(offer.payloads) for offer in mine], dtype=np.int64)
+    counts = np.array([offer.count for offer in mine], dtype=np.int64)
     owner = np.repeat(np.arange(len(mine)), counts)
     starts = np.cumsum(counts) - counts
 
@@ -165,10 +169,9 @@ def _admit_stream(
             rows, index, times = rows.filter(pa.array(good)), index[good], times[good]
     if rows.num_rows:
         batch.accepted[inlet.stream.name] += rows.num_rows
-        for which, count in enumerate(np.bincount(owner[index], minlength=len(mine)).tolist()):
-            batch.rows[numbers[which]] += count
-        clients = [offer.client for offer in mine]
-        batch.appends.extend(_spread(inlet.stream, rows, times, int(arrivals.min()), clients, owner[index]))
+        for number, count in zip(numbers, np.bincount(owner[index], minlength=len(mine)).tolist(), strict=True):
+            batch.rows[number] = count
+        batch.appends.extend(_spread(inlet.stream, rows, times, int(arrivals.min()), mine, owner[index]))
 
 
 def _inlet_for(inlet: Inlet, decode: Decode | None, filled: tuple[str, ...]) -> Inlet:
@@ -269,7 +272,7 @@ def _future(time: int, arrived: int, skew: int) -> str:
 
 
 def _spread(
-    stream: Stream, rows: pa.RecordBatch, times: Times | None, at: int, clients: Sequence[str], owner: Times
+    stream: Stream, rows: pa.RecordBatch, times: Times | None, at: int, offers: Sequence[Offer], owner: Times
 ) -> list[Append]:
     """One append per partition that gets rows; each keeps the order of its rows."""
     if stream.partitions == 1:
@@ -277,7 +280,8 @@ def _spread(
     if stream.key:
         targets = partition_rows(rows, stream.key, stream.partitions)
     else:
-        targets = np.array([partition_of(client, stream.partitions) for client in clients], dtype=np.int64)[owner]
+        homes = [partition_of(offer.client, stream.partitions) for offer in offers]
+        targets = np.array(homes, dtype=np.int64)[owner]
     appends: list[Append] = []
     for partition in np.unique(targets).tolist():
         mask = targets == partition
@@ -294,15 +298,15 @@ def _append(stream: Stream, partition: int, rows: pa.RecordBatch, times: Times |
 
 def _close(batch: Batch, letters: _Letters, offers: Sequence[Offer]) -> None:
     plain: dict[tuple[int, int], Verdict] = {}  # thousands of offers may have one and the same verdict
-    for number, offer in enumerate(offers):
-        dead = letters.by_offer.get(number)
+    for number, (offer, rows) in enumerate(zip(offers, batch.rows, strict=True)):
+        dead = letters.by_offer.get(number) if letters.by_offer else None
         if dead:
-            verdict = _verdict_with(dead, offer, batch.rows[number])
+            verdict = _verdict_with(dead, offer, rows)
             for one in dead:
                 batch.dead[offer.stream if offer.known else "", one.kind.value] += 1
         else:
-            counts = len(offer.payloads), batch.rows[number]
-            verdict = plain.get(counts) or plain.setdefault(counts, Verdict(counts[0], rows=counts[1]))
+            counts = len(offer.payloads), rows
+            verdict = plain.get(counts) or plain.setdefault(counts, Verdict(counts[0], rows=rows))
         batch.verdicts.append(verdict)
         if offer.state is not None:
             batch.state.update(offer.state(verdict))

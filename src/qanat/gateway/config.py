@@ -32,7 +32,7 @@ class IngestLimits:
     max_pending_messages: int = 200_000
     max_pending_bytes: int = 64 << 20
     linger_ms: int = 4
-    linger_max_ms: int = 25
+    linger_max_ms: int = 30
     linger_messages: int = 1000
     flush_messages: int = 50_000
     inline_bytes: int = 131_072

