@@ -180,7 +180,7 @@ def test_payloads_that_are_not_one_object(payload: bytes) -> None:
 @pytest.mark.parametrize("payload", [*NOT_JSON, b'{"x": NaN}', b'{"x": [-Infinity]}', b'{"x": {"NaN":-Inf}}'])
 def test_what_is_not_json_is_so_on_either_path(payload: bytes) -> None:
     """Even where Arrow's parser would take it: NaN for a DOUBLE, say, or in a field that nobody asked for."""
-    for payloads in ([payload], [b'{"v": 1.5}'] * 400 + [payload], [payload] + [b'{"v": 1.5}'] * 400):
+    for payloads in ([payload], [b'{"v": 1.5}'] * 600 + [payload], [payload] + [b'{"v": 1.5}'] * 600):
         decoded = decode_payloads(payloads, [Column("v", DOUBLE)])
         assert [bad.data for bad in decoded.bad] == [payload]
         assert decoded.rows.num_rows == len(payloads) - 1
@@ -188,22 +188,22 @@ def test_what_is_not_json_is_so_on_either_path(payload: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["1e39", "3.4028235677973366e38", "-3.5e38"])
 def test_beyond_float_on_either_path(text: str) -> None:
-    decoded = decode_payloads([b'{"v": 1}'] * 400 + [f'{{"v": {text}}}'.encode()], [Column("v", FLOAT)])
-    assert [bad.index for bad in decoded.bad] == [400]
+    decoded = decode_payloads([b'{"v": 1}'] * 600 + [f'{{"v": {text}}}'.encode()], [Column("v", FLOAT)])
+    assert [bad.index for bad in decoded.bad] == [600]
 
 
 @pytest.mark.parametrize("text", ["-0", "-0.0", "0", "-0e1"])
 def test_zeros_have_the_same_sign_on_either_path(text: str) -> None:
     payload = f'{{"v": {text}}}'.encode()
-    few, many = (decode_payloads([payload] * count, [Column("v", DOUBLE)]).rows for count in (1, 400))
+    few, many = (decode_payloads([payload] * count, [Column("v", DOUBLE)]).rows for count in (1, 600))
     assert set(map(repr, many.column(0).to_pylist())) == {repr(few.column(0)[0].as_py())}
 
 
 def test_payloads_over_several_lines_are_one_row_each() -> None:
     payload = b'{\n  "v":\n  1\n}'
-    decoded = decode_payloads([payload] * 400 + [b'{"v": 1}\n{"v": 2}', b'{"v": "\n"}'], [Column("v", BIGINT)])
-    assert decoded.rows.num_rows == 400
-    assert [bad.index for bad in decoded.bad] == [400, 401]
+    decoded = decode_payloads([payload] * 600 + [b'{"v": 1}\n{"v": 2}', b'{"v": "\n"}'], [Column("v", BIGINT)])
+    assert decoded.rows.num_rows == 600
+    assert [bad.index for bad in decoded.bad] == [600, 601]
 
 
 @pytest.mark.parametrize("payload", NOT_JSON)
@@ -271,7 +271,7 @@ def test_arrays_of_objects_are_taken_whole_or_not_at_all() -> None:
 
 def test_lines_are_numbered_and_blank_ones_passed_over() -> None:
     text = b'{"v": 1}\n\n   \n{"v": 2}\r\n\r\nnope\n[{"v": 4}]\n{"v": 3}'
-    for times in (1, 400):
+    for times in (1, 600):
         decoded = decode_lines((text + b"\n") * times, [Column("v", BIGINT)])
         assert decoded.rows.column(0).to_pylist() == [1, 2, 3] * times
         assert decoded.index.tolist()[:3] == [0, 3, 7]
@@ -309,10 +309,10 @@ def test_every_truncated_payload_is_a_bad_row() -> None:
         assert decoded.rows.num_rows == 0
         assert [bad.data for bad in decoded.bad] == payloads
     for place, prefix in enumerate(prefixes):
-        payloads = [PAYLOAD] * 300 + [prefix] + [PAYLOAD] * 20
+        payloads = [PAYLOAD] * 600 + [prefix] + [PAYLOAD] * 20
         decoded = decode_payloads(payloads, READING)
-        assert [bad.index for bad in decoded.bad] == [300], place
-        assert decoded.rows.num_rows == 320
+        assert [bad.index for bad in decoded.bad] == [600], place
+        assert decoded.rows.num_rows == 620
 
 
 LEAVES = st.one_of(

@@ -50,8 +50,8 @@ def test_rows_of_a_few_shapes_are_taken(end: bytes) -> None:
     assert is_taken(MIXED, COLUMNS, end)
     assert is_taken(MIXED, COLUMNS[:1], end)
     assert is_taken(MIXED, [Column("missing", STRING), COLUMNS[2]], end)
-    assert is_taken([A] * 400, COLUMNS, end)
-    assert is_taken([b'{ "kind" :  1  , "person" :{"id" : 7 } , "bid": {"at":"2026-01-02T03:04:05" }}'] * 400, COLUMNS)
+    assert is_taken([A] * 600, COLUMNS, end)
+    assert is_taken([b'{ "kind" :  1  , "person" :{"id" : 7 } , "bid": {"at":"2026-01-02T03:04:05" }}'] * 600, COLUMNS)
 
 
 def test_only_some_fields_of_a_row() -> None:
@@ -113,11 +113,11 @@ def test_as_many_commas_and_another_shape() -> None:
     assert is_taken([other, *MIXED], COLUMNS)
     assert is_taken([b'{"a":1,"b":null}', b'{"a":1,"c":null}'] * 200, [Column("a", INT)])
     more, less = b'{"s":"a, b","i":1,"j":1}', b'{"s":"a","i":1;"j":1}'
-    assert not is_taken([*[b'{"s":"a","i":1,"j":1}'] * 400, more, less], [Column("s", STRING)])
+    assert not is_taken([*[b'{"s":"a","i":1,"j":1}'] * 600, more, less], [Column("s", STRING)])
 
 
 def test_more_shapes_than_are_worth_it() -> None:
-    lines = [b"{" + b",".join(b'"c%d":1' % at for at in range(number % 20 + 1)) + b"}" for number in range(400)]
+    lines = [b"{" + b",".join(b'"c%d":1' % at for at in range(number % 20 + 1)) + b"}" for number in range(600)]
     assert not is_taken(lines, [Column("c0", INT)])
     assert is_taken([line for line in lines if line.count(b",") < 7], [Column("c0", INT), Column("c5", BIGINT)])
 
@@ -128,7 +128,7 @@ def test_types_it_does_not_know() -> None:
 
 
 def test_null_where_it_may_not_be() -> None:
-    assert is_taken([A] * 400, [Column("person", PERSON.with_nullable(False))])
+    assert is_taken([A] * 600, [Column("person", PERSON.with_nullable(False))])
     assert not is_taken(MIXED, [Column("person", PERSON.with_nullable(False))])
     assert not is_taken(MIXED, [Column("kind", INT.with_nullable(False))])
     assert is_taken([b'{"b":null,"d":null}', b'{"b":true,"d":0.5}'] * 200, [Column("b", BOOLEAN), Column("d", DOUBLE)])
@@ -146,7 +146,7 @@ def test_null_where_it_may_not_be() -> None:
 def test_times(kind: Type, text: str) -> None:
     usual = {Kind.DATE: "2026-01-02", Kind.TIMESTAMP_LTZ: "2026-01-02 03:04:05.000Z"}
     line = '{{"r":{{"t":"{}"}}}}'
-    lines = [line.format(usual.get(kind.kind, "2026-01-02 03:04:05.000")).encode()] * 400
+    lines = [line.format(usual.get(kind.kind, "2026-01-02 03:04:05.000")).encode()] * 600
     lines[7] = line.format(text).encode()
     is_taken(lines, [Column("r", Type(Kind.ROW, fields=(("t", kind),)))])
     is_taken([one[5:-1] for one in lines], [Column("t", kind)])
