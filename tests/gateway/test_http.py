@@ -12,6 +12,7 @@ import pytest
 
 from qanat.errors import BackpressureError, LogError, LogFullError
 from qanat.gateway import IngestLimits
+from qanat.gateway.http.rows import RowsEndpoint
 from qanat.secure.passwords import Cost, hash_password
 from qanat.secure.users import User
 
@@ -200,6 +201,21 @@ def test_other_paths_and_methods_are_problems_too(start: Callable[..., Any]) -> 
     running = start()
     assert "hint" in is_problem(httpx.get(f"{running.url}/nowhere"), 404)
     is_problem(httpx.get(f"{running.url}/streams/power"), 405)
+
+
+def test_a_fault_that_nobody_foresaw_is_a_problem_too(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("the password is tomato")
+
+    running = start(checks=fail)
+    told = is_problem(httpx.get(f"{running.url}/healthz"), 500)
+    assert told["detail"] == "ZeroDivisionError: this should not have happened"
+    monkeypatch.setattr(RowsEndpoint, "respond", fail)
+    told = is_problem(httpx.post(f"{running.url}/streams/power", json=THREE), 500)
+    assert "tomato" not in str(told)
+    assert caplog.text.count("the password is tomato") == 2
 
 
 def test_health_says_what_is_wrong(start: Callable[..., Any]) -> None:

@@ -22,7 +22,7 @@ from qanat.errors import QanatError
 from qanat.gateway.answers import Answers
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.http.identity import authenticate
-from qanat.gateway.http.problems import problem, problem_of
+from qanat.gateway.http.problems import problem, problem_of, problem_of_fault
 from qanat.gateway.http.rows import PREFIX, PROTOCOL, RowsContext, RowsEndpoint
 from qanat.gateway.http.sockets import ServeMqtt, SocketsContext, SocketsEndpoint
 from qanat.gateway.ingest import Ingest
@@ -107,7 +107,11 @@ class HttpFront:
         if scope["type"] == "websocket":
             await self._sockets.serve(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] in ("POST", "OPTIONS") and scope["path"].startswith(PREFIX):
-            response = await self._rows.respond(scope, receive)
+            try:
+                response = await self._rows.respond(scope, receive)
+            except Exception as error:  # answered here, and raised so that the server writes it to its log
+                await problem_of_fault(error)(scope, receive, send)
+                raise
             await response(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -126,6 +130,10 @@ def create_app(rows: RowsEndpoint, auth: Authenticator, metrics: Metrics, checks
     async def on_error(_: Request, error: QanatError) -> Response:
         metrics.gateway_refused(PROTOCOL, type(error).__name__)
         return problem_of(error)
+
+    @app.exception_handler(Exception)
+    async def on_fault(_: Request, error: Exception) -> Response:
+        return problem_of_fault(error)
 
     @app.exception_handler(HTTPException)
     async def on_http_error(_: Request, error: HTTPException) -> Response:

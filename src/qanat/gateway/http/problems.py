@@ -30,12 +30,14 @@ _TITLES = {
     415: "Unknown content type",
     422: "No row fits the stream",
     429: "Too many requests",
+    500: "A fault of the server",
     503: "Not now",
     507: "The log is full",
 }
 _HINTS = {
     401: "curl -u NAME:PASSWORD ..., or -H 'Authorization: Bearer TOKEN'",
     429: "send it again after the time that Retry-After says",
+    500: "nothing was acknowledged; what happened stands in the log of the server",
     503: "nothing was stored; send it again after the time that Retry-After says",
     507: "nothing was stored; make room on the disk or shorten retention in qanat.yaml, then send it again",
 }
@@ -65,6 +67,11 @@ def problem_of(error: QanatError) -> Response:
     """The response for an error of ours."""
     status = status_of(error)
     return problem(status, error.message, hint_of(error), _headers(error, status))
+
+
+def problem_of_fault(error: Exception) -> Response:
+    """The response for an error that nobody foresaw. It tells the kind of the error and nothing that it carries."""
+    return problem(500, f"{type(error).__name__}: this should not have happened", _HINTS[500])
 
 
 def hint_of(error: QanatError) -> str | None:
