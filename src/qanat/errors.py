@@ -11,6 +11,10 @@
     │   ├── LogLockedError     another process holds the log's write lock
     │   ├── LogFullError       the disk or the size limit is reached
     │   └── LogCorruptError    the file is damaged; says what to do
+    ├── ArchiveError           the archive cannot do what was asked
+    ├── StoreError             a hot store cannot do what was asked
+    │   └── CacheError         a cache is down, slow or talks nonsense
+    ├── QueryLimitError        a query took longer, or more memory, than it may
     ├── BackpressureError      not now; carries `retry_after` in seconds
     ├── ChangedPipelineError   a pipeline was changed; its state belongs to what it was
     ├── StateLimitError        a pipeline holds more state than it may
@@ -112,6 +116,22 @@ class LogFullError(LogError):
 
 class LogCorruptError(LogError):
     """The log file is damaged."""
+
+
+class ArchiveError(QanatError):
+    """The archive cannot do what was asked; what it holds stays as it is."""
+
+
+class StoreError(QanatError):
+    """A hot store cannot do what was asked."""
+
+
+class CacheError(StoreError):
+    """A cache is down, slow or talks nonsense. The answer can be had without it."""
+
+
+class QueryLimitError(QanatError):
+    """A query took longer, or more memory, than it may."""
 
 
 class BackpressureError(QanatError):
