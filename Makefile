@@ -35,11 +35,14 @@ lint: $(DEV) ## ruff, mypy --strict and the order of the rooms
 bench: $(DEV) ## qanat beside Flink, Pathway and Bytewax on the same file; prints a table and writes it as JSON
 	@$(BIN)/python -m bench all
 
-services: $(DEV) ## what the service-backed tests need: mosquitto and its clients, PostgreSQL, a JDK with Maven, and Flink's jars
+services: $(DEV) ## what the service-backed tests need: mosquitto and its clients, PostgreSQL, Redis, Memcached, Chromium, a JDK with Maven, Flink's jars
 	@missing=; \
 	command -v mosquitto_pub >/dev/null || missing="$$missing mosquitto-clients"; \
 	test -x /usr/sbin/mosquitto || command -v mosquitto >/dev/null || missing="$$missing mosquitto"; \
 	test -n "$$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" || missing="$$missing postgresql"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v memcached >/dev/null || missing="$$missing memcached"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v java >/dev/null || missing="$$missing default-jdk-headless"; \
 	command -v mvn >/dev/null || missing="$$missing maven"; \
 	if test -z "$$missing"; then exit 0; \
