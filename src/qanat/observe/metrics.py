@@ -24,6 +24,12 @@ made per flush or micro-batch, never per message.
 | qanat_pipeline_idle_partitions | pipeline | partitions left out of its watermark because they are silent |
 | qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
 | qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
+| qanat_cache_reads_total | driver, outcome | looks for an answer: hit, stale, miss, corrupt, error |
+| qanat_cache_writes_total | driver, outcome | answers put there: ok, error |
+| qanat_cache_read_seconds, qanat_cache_write_seconds | driver | one look; one answer put there |
+| qanat_cache_in_use, qanat_cache_breaker_state | driver | 1 = asked now; 0 closed, 1 half-open, 2 open |
+| qanat_cache_invalidated_total, qanat_cache_owed | driver | tags whose answers were dropped; tags still to be |
+| qanat_cache_made_total, qanat_cache_shared_total | outcome; none | answers made; waits for one on its way |
 """
 
 from __future__ import annotations
@@ -31,6 +37,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from qanat.observe.caches import Caches
 
 #: The content type of `Metrics.render`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,6 +54,7 @@ class Metrics:
         self._gateway()
         self._log()
         self._pipeline()
+        self.caches = Caches(self.registry)
 
     def render(self) -> bytes:
         """The Prometheus text form of everything."""
