@@ -51,7 +51,11 @@ EVERYTHING = Bounds()
 class Pieces:
     """Parquet files, by URL or path, that hold at least the rows asked for. `rows`: how many they hold in all.
 
-    `schema`: the stream's columns and those of `PARTITION` to `DATE`; a file may lack columns that came later.
+    `schema`: the stream's columns as declared, `__op` where it has a key, and `PARTITION` to `DATE`. A file may lack
+    columns that came later, and `DATE` stands in no file but in its path (`/__date=2026-11-21/`).
+
+    Some types are others in the files, from where a cast leads back: TIMESTAMP and TIMESTAMP_LTZ are microseconds there
+    (BIGINT nanoseconds with 7 to 9 digits), TIME is INT milliseconds of the day, INTERVAL DAY is BIGINT milliseconds.
     """
 
     files: Sequence[str]

@@ -24,6 +24,9 @@ made per flush or micro-batch, never per message.
 | qanat_pipeline_idle_partitions | pipeline | partitions left out of its watermark because they are silent |
 | qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
 | qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
+| qanat_lake_rows_total, _files_total, _bytes_total | stream | archived, as files of their first commit |
+| qanat_lake_lag_rows, qanat_lake_lag_seconds | stream | not archived yet; since when the oldest of it is here |
+| qanat_lake_committed_ms | stream | the last commit of rows, ms since 1970 |
 | qanat_cache_reads_total | driver, outcome | looks for an answer: hit, stale, miss, corrupt, error |
 | qanat_cache_writes_total | driver, outcome | answers put there: ok, error |
 | qanat_cache_read_seconds, qanat_cache_write_seconds | driver | one look; one answer put there |
@@ -54,6 +57,7 @@ class Metrics:
         self._gateway()
         self._log()
         self._pipeline()
+        self._lake()
         self.caches = Caches(self.registry)
 
     def render(self) -> bytes:
@@ -156,6 +160,20 @@ class Metrics:
         for value in seconds:
             observe(value)
 
+    # --- lake --------------------------------------------------------------------------------------------------------
+
+    def lake_committed(self, stream: str, rows: int, files: int, size: int, now_ms: int) -> None:
+        """One commit archived so much."""
+        self._lake_rows.labels(stream).inc(rows)
+        self._lake_files.labels(stream).inc(files)
+        self._lake_bytes.labels(stream).inc(size)
+        self._lake_last.labels(stream).set(now_ms)
+
+    def lake_lag(self, stream: str, rows: int, seconds: float) -> None:
+        """Rows still to be archived now, and for how long the oldest of them has been here."""
+        self._lake_lag_rows.labels(stream).set(rows)
+        self._lake_lag_seconds.labels(stream).set(seconds)
+
     # --- names -------------------------------------------------------------------------------------------------------
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -185,6 +203,14 @@ class Metrics:
         self._log_rows = self._counter("log_rows", "Rows committed", "stream")
         self._log_bytes = self._counter("log_bytes", "Bytes committed", "stream")
         self._log_commit = self._histogram("log_commit_seconds", "From submit to fsync")
+
+    def _lake(self) -> None:
+        self._lake_rows = self._counter("lake_rows", "Rows archived", "stream")
+        self._lake_files = self._counter("lake_files", "Files of archived rows", "stream")
+        self._lake_bytes = self._counter("lake_bytes", "Bytes of those files", "stream")
+        self._lake_last = self._gauge("lake_committed_ms", "Last commit, ms since 1970", "stream")
+        self._lake_lag_rows = self._gauge("lake_lag_rows", "Rows not archived yet", "stream")
+        self._lake_lag_seconds = self._gauge("lake_lag_seconds", "How long the oldest of them is here", "stream")
 
     def _pipeline(self) -> None:
         self._rows_in = self._counter("pipeline_rows_in", "Rows read", "pipeline")

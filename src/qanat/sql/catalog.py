@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from qanat.model import streams
 from qanat.model.types import TIMESTAMP_LTZ, Kind
+from qanat.sql.archiving import check_archive
 from qanat.sql.expressions import Call, Cast, Column, Expression, Literal
 from qanat.sql.options import check_options
 from qanat.sql.plan import Field, Scan, Schema, Table, Watermark
@@ -162,6 +163,7 @@ def _stream(table: Table, values: Mapping[str, object], statement: CreateTable, 
         at = next(one.key.at for one in statement.options if one.key.text == "compact")
         hint = "PRIMARY KEY (column) NOT ENFORCED"
         raise source.error("'compact' keeps the last row per key, and the table has no key", at, hint)
+    check_archive(table, values, statement, source)
     partitions, retention, size = (values.get(one) for one in ("partitions", "retention", "retention.bytes"))
     return streams.Stream(
         table.name,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qanat.model.lake import split_names
 from qanat.sql.source import Source, near
 from qanat.sql.statements import CreateTable, Option
 
@@ -77,6 +78,13 @@ def _text(text: str) -> str:
     return text
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = split_names(text)
+    if not names or len(set(names)) < len(names):
+        raise ValueError("columns, with commas between them, each of them once")
+    return names
+
+
 def _character(text: str) -> str:
     if len(text.encode().decode("unicode_escape")) != 1:
         raise ValueError("one character")
@@ -90,6 +98,8 @@ _STREAM: dict[str, Check] = {
     "retention": duration_ms,
     "retention.bytes": size_bytes,
     "compact": _flag,
+    "archive": _flag,
+    "archive.sort": _names,
 }
 _JSON: dict[str, Check] = {
     "json.timestamp-format.standard": _one_of("SQL", "ISO-8601"),
