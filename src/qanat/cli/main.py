@@ -19,6 +19,7 @@ from qanat.cli.demo import demo
 from qanat.cli.device import app as device
 from qanat.cli.explain import explain
 from qanat.cli.init import init
+from qanat.cli.key import app as key
 from qanat.cli.plan import plan
 from qanat.cli.query import query
 from qanat.cli.replay import replay
@@ -107,6 +108,7 @@ app.command("replay")(replay)
 app.command("test")(run_tests)
 app.add_typer(dead, name="dead")
 app.add_typer(device, name="device")
+app.add_typer(key, name="key")
 app.add_typer(schema, name="schema")
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from qanat.cli.contracts import ProjectContracts
 from qanat.cli.project import Folder
 from qanat.cli.running import forget_running, write_running
+from qanat.cli.serving import mount_api
 from qanat.cli.streams import all_streams, with_retention, written_by
 from qanat.clock import now_ms
 from qanat.errors import QanatError
@@ -50,6 +51,7 @@ class Station:
             contracts = self._contracts.take_over()
             config = replace(config, accepts=inputs, contracts=contracts)
             self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
+            mount_api(self.gateway, self._engine, program, self._log, folder.project.api)
         except BaseException:
             self._close()
             raise

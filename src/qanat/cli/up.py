@@ -135,6 +135,7 @@ def _say(event: str, what: Mapping[str, object]) -> None:
 def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, http_port: int | None) -> GatewayConfig:
     """qanat.yaml, and over it the options of the command."""
     from qanat.cli.device import devices_file, has_devices
+    from qanat.cli.key import has_keys, keys_file
     from qanat.gateway import GatewayConfig, IngestLimits
     from qanat.gateway.config import Listener, check_config
 
@@ -149,7 +150,8 @@ def _gateway_config(folder: Folder, host: str | None, mqtt_port: int | None, htt
         grpc=_listener(folder, "grpc", wanted.grpc, host),
         users=tuple(_user(user) for user in folder.project.users),
         devices=devices_file(folder.data),
-        registered=has_devices(folder.data),
+        keys=keys_file(folder.data),
+        registered=has_devices(folder.data) or has_keys(folder.data),
         **_limits(folder.project.limits),
         sources=folder.project.sources,
         base=folder.path,

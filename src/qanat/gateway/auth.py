@@ -1,7 +1,7 @@
 """The async edge of `secure`: who somebody is, argon2 in threads, and word of rights that end. Decides nothing.
 
 Users stand in qanat.yaml and do not change while qanat runs; devices stand in the registry, which the command line may
-change at any time: it is looked at every 100 ms.
+change at any time: it is looked at every 100 ms. So is the file of API keys.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from qanat.clock import now_ms
 from qanat.errors import RegistryError
 from qanat.observe.metrics import Metrics
 from qanat.secure.gatekeeper import Gatekeeper
+from qanat.secure.keyring import Keyring
+from qanat.secure.keys import KEY_PREFIX
 from qanat.secure.passwords import Passwords
 from qanat.secure.registry import Registry
 from qanat.secure.users import User, index_users
@@ -30,8 +32,8 @@ _TOLD_AT_ONCE = 100
 class Authenticator:
     """Who is behind a name and a password, a token or a certificate.
 
-    Without users and devices nobody is asked, unless `demanded`; once there was a device, everybody is. The clock gives
-    ms since 1970. `seen` gives the names that came in or sent something since it was asked last, and when.
+    Without users, devices and keys nobody is asked, unless `demanded`; once there was one, everybody is. The clock
+    gives ms since 1970. `seen` gives the names that came in or sent something since it was asked last, and when.
     """
 
     def __init__(
@@ -41,16 +43,18 @@ class Authenticator:
         metrics: Metrics | None = None,
         clock: Callable[[], int] = now_ms,
         demanded: bool = False,
+        keys: Keyring | None = None,
     ) -> None:
         self._users = index_users(users)
         self._passwords = Passwords(self._users)
-        self._registry, self._metrics = registry, metrics
+        self._registry, self._metrics, self._keys = registry, metrics, keys
         #: For changes: a connection of its own, so that no login waits for a write.
         self.desk = None if registry is None else Registry(registry.path)
         self._devices = None if registry is None else Gatekeeper(registry, clock, self._count_refused)
         self.demanded = demanded or bool(users)
         self._fault: str | None = None
         self._seen_fault: str | None = None
+        self._keys_fault: str | None = None
         self.seen: Callable[[], Mapping[str, int]] = dict
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="qanat-argon2")
         self._running: dict[str, tuple[int, asyncio.Future[User | None]]] = {}
@@ -92,8 +96,13 @@ class Authenticator:
         return user if generation == self._generation or user is None or self.still(user) else None
 
     async def token(self, text: str) -> User | None:
-        """The device that a bearer token belongs to, or None. Users of qanat.yaml have no tokens."""
+        """The device that a bearer token belongs to, or whoever has this API key; None for neither.
+
+        Users of qanat.yaml have no tokens.
+        """
         try:
+            if text.startswith(KEY_PREFIX):
+                return None if self._keys is None else self._keys.find(text)
             return None if self._devices is None else self._devices.token(text)
         except RegistryError as error:
             self._refuse(error)
@@ -112,6 +121,8 @@ class Authenticator:
     def still(self, user: User) -> bool:
         """Whether this user may still do what he could when he came in. Ask it when `watch` names him."""
         try:
+            if user.scopes is not None:
+                return self._keys is not None and self._keys.still(user)
             return user.device is None or (self._devices is not None and self._devices.still(user))
         except RegistryError as error:
             self._refuse(error)
@@ -125,14 +136,16 @@ class Authenticator:
         self._watchers.append(callback)
 
     def start(self) -> None:
-        """Begin to look at the registry, in the running loop."""
-        if self._devices is not None:
+        """Begin to look at the registry and the keys, in the running loop."""
+        if self._devices is not None or self._keys is not None:
             self._look()
+        if self._devices is not None:
             self._timers["seen"] = asyncio.get_running_loop().call_later(_WRITE_SEEN_S, self._write_seen)
 
     def checks(self) -> Mapping[str, str | None]:
         """For /healthz: what is wrong with the registry, where there is one."""
-        return {} if self._registry is None else {"devices": self._fault or self._seen_fault}
+        keys = {} if self._keys is None else {"keys": self._keys_fault}
+        return keys if self._registry is None else {"devices": self._fault or self._seen_fault, **keys}
 
     def refresh(self) -> None:
         """Look at once: this process has just changed the registry."""
@@ -161,8 +174,20 @@ class Authenticator:
         self._count_refused("registry")
 
     def _look(self) -> None:
+        self._look_at_keys()
         self._tell()
         self._timers["look"] = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _look_at_keys(self) -> None:
+        if self._keys is None:
+            return
+        try:
+            self._news += self._keys.news()
+            self._keys_fault = None
+        except RegistryError as error:  # shown by /healthz, tried again; who is in stays in
+            self._keys_fault = str(error)
+        self._count_known()
+        self._pass_on()
 
     def _tell(self) -> None:
         if self._devices is None:
@@ -203,6 +228,7 @@ class Authenticator:
             self._seen_fault = None if error is None else str(error)
 
     def _count_known(self) -> None:
+        self.demanded = self.demanded or (self._keys is not None and self._keys.known > 0)
         if self._registry is not None:
             known = self._registry.count()
             self.demanded = self.demanded or known > 0

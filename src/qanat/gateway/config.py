@@ -64,7 +64,8 @@ class GatewayConfig:
     """What listens, who may come in, and how much.
 
     `users`: none on a loopback address means that everybody may publish; any other address demands users, or devices.
-    `devices`: the file of their registry, made where it is missing, or None. `registered`: it has some.
+    `devices`: the file of their registry, made where it is missing, or None. `keys`: the file of API keys, which need
+    not be there. `registered`: there are devices or keys.
     `contracts`: the schemas of streams, and the registry that they are kept in. `accepts`: the streams that take input
     from outside; None = all but `dead_letters` and `late`. `sources`: what feeds them
     beside the topics of their own name; `base`: what their paths are relative to. `stop_timeout_ms`: how long `stop`
@@ -80,6 +81,7 @@ class GatewayConfig:
     grpc: Listener = Listener("grpc")
     users: tuple[User, ...] = ()
     devices: Path | None = None
+    keys: Path | None = None
     contracts: Contracts | None = None
     registered: bool = False
     limits: RateLimits = field(default_factory=RateLimits)
@@ -107,7 +109,7 @@ def check_config(config: GatewayConfig) -> None:
         if listener.port is not None and not (config.users or config.registered or is_loopback(listener.host)):
             raise ConfigError(
                 f"the {listener.protocol} listener on {listener.host} would be open to everybody who can reach it",
-                hint="declare users, add devices (qanat device add), or listen on 127.0.0.1",
+                hint="declare users, add devices (qanat device add) or keys (qanat key add), or listen on 127.0.0.1",
             )
     if config.mqtt.max_packet_bytes < _SMALLEST_PACKET_LIMIT:
         raise ConfigError(f"max_packet_bytes is {config.mqtt.max_packet_bytes}; the least is {_SMALLEST_PACKET_LIMIT}")

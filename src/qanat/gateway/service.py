@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope
 
 from qanat.clock import now_ms
 from qanat.codec.json import decode_payloads
@@ -37,10 +40,24 @@ from qanat.gateway.tls import server_context
 from qanat.log.base import Log
 from qanat.model.streams import DEAD_LETTERS, Stream, dead_letter_stream
 from qanat.observe.metrics import Metrics
+from qanat.secure.keyring import Keyring
 from qanat.secure.registry import Registry
 
 if TYPE_CHECKING:
     from qanat.gateway.grpc.server import GrpcServer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Parts of a gateway that belong to it. `append` answers POST /streams/NAME; `hot`: see `HttpFront`."""
+
+    auth: Authenticator
+    outlets: Outlets
+    limiter: Limiter
+    repair: Repair
+    append: Callable[[Scope, Receive], Awaitable[Response]]
+    checks: Checks
+    hot: MutableMapping[str, ASGIApp]
 
 
 class Gateway:
@@ -91,7 +108,7 @@ class Gateway:
             )
         )
         self.app: FastAPI = self._web.app
-        repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
+        self.repair = repair = Repair(log, streams, routes, config.ingest.max_future_skew_ms, clock)
         identify = partial(authenticate, self._auth)
         mount_dead_letters(self.app, DeadLetterContext(log, repair, identify))
         if contracts is not None:
@@ -105,6 +122,13 @@ class Gateway:
         self._mqtts_context = None if tls is None else server_context(tls)
         self._http: HttpServer | None = None
         self.ports: dict[str, int] = {}
+
+    @property
+    def parts(self) -> Parts:
+        """What rooms that add routes to `app` may use."""
+        return Parts(
+            self._auth, self._outlets, self._limiter, self.repair, self._web.append, self._health, self._web.hot
+        )
 
     @property
     def mqtt_port(self) -> int | None:
@@ -206,7 +230,8 @@ class Gateway:
 def _open_auth(config: GatewayConfig, limiter: Limiter, metrics: Metrics, clock: Callable[[], int]) -> Authenticator:
     """Users and the registry of devices; who was seen is known by the limiter."""
     registry = None if config.devices is None else Registry(config.devices)
-    auth = Authenticator(config.users, registry, metrics, clock, config.registered)
+    keys = None if config.keys is None else Keyring(config.keys, clock)
+    auth = Authenticator(config.users, registry, metrics, clock, config.registered, keys)
     auth.seen = lambda: limiter.seen(clock())
     metrics.devices_connected(lambda: limiter.connected)
     return auth

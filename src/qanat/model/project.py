@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from qanat.errors import ConfigError
+from qanat.model.api import Api
 from qanat.model.sections import Duration as Duration
 from qanat.model.sections import Section as _Section
 from qanat.model.sections import Size as Size
@@ -192,6 +193,7 @@ class Project(_Section, frozen=True):
     pipelines: dict[str, PipelineSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     contracts: dict[str, Contract] = msgspec.field(default_factory=dict)
+    api: Api = Api()
 
     def retained(self, stream: Stream) -> Stream:
         """The stream, with the project's retention where it has none of its own."""

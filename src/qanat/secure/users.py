@@ -20,7 +20,8 @@ class User:
     `password_hash` is argon2's own text form (`passwords.hash_password`). `publish`: patterns of stream names with `*`,
     `?` and `[...]`; the default allows every stream that takes input. `subscribe`: patterns of topics (`STREAM`,
     `STREAM/KEY`); the default allows none. `admin`: may manage devices. `device`: the rights of a device instead of
-    those patterns. `proof`: what he came in with, for `gateway.auth.Authenticator.still`; "" for his only password.
+    those patterns. `scopes`: of an API key, beside its patterns; None for everybody else. `proof`: what he came in
+    with, for `gateway.auth.Authenticator.still`; "" for his only password.
     """
 
     name: str
@@ -29,6 +30,7 @@ class User:
     subscribe: tuple[str, ...] = ()
     admin: bool = False
     device: DeviceRights | None = None
+    scopes: frozenset[str] | None = None
     proof: str = field(default="", compare=False, repr=False)
 
 
@@ -68,6 +70,11 @@ def may_subscribe(user: User | None, topic: str) -> bool:
 def may_manage(user: User | None) -> bool:
     """Whether the user may add, change and remove devices. Anyone, where no credentials are demanded, may not."""
     return user is not None and user.admin
+
+
+def may_manage_devices(user: User | None) -> bool:
+    """Whether the user may manage devices, and nothing else beside."""
+    return may_manage(user) or (user is not None and user.scopes is not None and "devices" in user.scopes)
 
 
 def _parts(topic: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import orjson
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qanat.codec.arrow_body import Limits
 from qanat.errors import QanatError
@@ -36,6 +36,8 @@ Checks = Callable[[], Mapping[str, str | None]]
 
 #: Seconds between two looks for answers that are too old.
 _UPKEEP_S = 3600
+#: Where the API begins, which other rooms mount; its WebSockets for rows are those of here.
+VERSION, GRAPHQL = "/v1", "/graphql"
 _HINT = "POST /streams/NAME, GET /healthz, GET /metrics; docs/gateway.md has them all"
 
 
@@ -60,10 +62,12 @@ class HttpContext:
 class HttpFront:
     """What the server calls for each request: the short way to the hot routes, and to `app` for all others.
 
-    Made in the event loop. `app` may be given more routes before the first request.
+    Made in the event loop. `app` may be given more routes before the first request, and `hot` what answers all requests
+    whose path begins so, past FastAPI.
     """
 
     def __init__(self, context: HttpContext) -> None:
+        self.hot: dict[str, ASGIApp] = {}
         answers = Answers(PROTOCOL, context.read_state)
         self._rows = RowsEndpoint(
             RowsContext(
@@ -104,17 +108,30 @@ class HttpFront:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or one WebSocket."""
+        path = scope["path"]
         if scope["type"] == "websocket":
-            await self._sockets.serve(scope, receive, send)
-        elif scope["type"] == "http" and scope["method"] in ("POST", "OPTIONS") and scope["path"].startswith(PREFIX):
+            if path == GRAPHQL:
+                await self.app(scope, receive, send)
+                return
+            versioned = path.startswith(VERSION + PREFIX)
+            await self._sockets.serve({**scope, "path": path[len(VERSION) :]} if versioned else scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] in ("POST", "OPTIONS") and path.startswith(PREFIX):
             try:
-                response = await self._rows.respond(scope, receive)
+                response = await self.append(scope, receive)
             except Exception as error:  # answered here, and raised so that the server writes it to its log
                 await problem_of_fault(error)(scope, receive, send)
                 raise
             await response(scope, receive, send)
         else:
+            for beginning, hot in self.hot.items():
+                if path.startswith(beginning):
+                    await hot(scope, receive, send)
+                    return
             await self.app(scope, receive, send)
+
+    async def append(self, scope: Scope, receive: Receive) -> Response:
+        """The answer to POST /streams/NAME, which is the path of `scope`."""
+        return await self._rows.respond(scope, receive)
 
     async def _upkeep(self) -> None:
         while True:
@@ -143,11 +160,13 @@ def create_app(rows: RowsEndpoint, auth: Authenticator, metrics: Metrics, checks
     async def post_rows(name: str, request: Request) -> Response:  # noqa: ARG001  the name is in the path, too
         return await rows.respond(request.scope, request.receive)
 
-    @app.api_route("/healthz", methods=["GET", "HEAD"], summary="200 while every part is well, else 503")
+    @app.head("/healthz", include_in_schema=False)
+    @app.get("/healthz", summary="200 while every part is well, else 503")
     async def healthz() -> Response:
         return _healthz(checks())
 
-    @app.api_route("/metrics", methods=["GET", "HEAD"], summary="Prometheus metrics")
+    @app.head("/metrics", include_in_schema=False)
+    @app.get("/metrics", summary="Prometheus metrics")
     async def prometheus(request: Request) -> Response:
         await authenticate(auth, request)
         return Response(metrics.render(), media_type=CONTENT_TYPE)

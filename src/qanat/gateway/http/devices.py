@@ -24,7 +24,7 @@ from qanat.gateway.http.problems import RefusedError
 from qanat.model.devices import WAYS, Device, Record, apply_record, describe, parse_label, parse_time
 from qanat.secure.enrolment import Enrolled, enrol, numbered, renew
 from qanat.secure.registry import Filter, Registry
-from qanat.secure.users import User, may_manage
+from qanat.secure.users import User, may_manage_devices
 
 _PATH = "/v1/devices"
 _PAGE, _LARGEST_PAGE = 100, 10_000
@@ -117,9 +117,10 @@ class _Answer:
 async def _managed(context: DeviceContext, request: Request, work: Callable[[Registry, _Asked], _Answer]) -> Response:
     """Check who asks, do the work in a thread, and let open connections hear of it."""
     user = await context.identify(request)
-    if not may_manage(user):
+    if not may_manage_devices(user):
         who = "this user" if user is not None else "nobody without credentials"
-        raise RefusedError(403, f"{who} may manage devices", hint="admin: true of a user in qanat.yaml allows it")
+        hint = "admin: true of a user in qanat.yaml allows it, or a key with --scope devices"
+        raise RefusedError(403, f"{who} may manage devices", hint=hint)
     given = {name: text for name, text in request.query_params.items() if name != "label"}
     name = request.path_params.get("name", "")
     asked = _Asked(name, await _body(request), given, request.query_params.getlist("label"), context.clock())

@@ -1,4 +1,7 @@
-"""Who sent a request: Basic credentials, a bearer token, or the certificate of the TLS connection. Decides nothing."""
+"""Who sent a request: Basic credentials, a bearer token or API key, the certificate of the TLS connection.
+
+Decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ async def identify(auth: Authenticator, scope: Scope, headers: Mapping[bytes, by
     if not auth.demanded:
         return None
     header = headers.get(b"authorization", b"").decode("latin-1")
+    if not header and b"x-api-key" in headers:
+        header = f"Bearer {headers[b'x-api-key'].decode('latin-1')}"
     if not header:
         return _certified(auth, scope)
     scheme, _, value = header.partition(" ")
@@ -38,7 +43,7 @@ async def identify(auth: Authenticator, scope: Scope, headers: Mapping[bytes, by
         case _:
             raise AuthError(f"credentials of an unknown kind: {scheme}", hint="curl -u NAME:PASSWORD ...")
     if user is None:
-        raise AuthError("unknown user or wrong password, or a token that does not count")
+        raise AuthError("unknown user or wrong password, or a token or key that does not count")
     return user
 
 

@@ -1,0 +1,44 @@
+"""The API on the gateway's app: routes, and what holds for all of them: HEAD, gzip, CORS, errors. Answers nothing."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+
+from qanat.gateway.http.problems import problem
+from qanat.serve.context import ServeContext
+from qanat.serve.head import Head
+from qanat.serve.v1.ready import mount_ready
+from qanat.serve.v1.streams import mount_streams
+
+#: Smaller answers are not worth it.
+_GZIP_FROM = 1024
+_HEAD_PATHS = ("/v1/", "/readyz", "/docs", "/openapi.json")
+_EXPOSED = ("ETag", "Link", "Location", "Retry-After", "Idempotency-Replayed")
+
+
+def mount(app: FastAPI, context: ServeContext) -> None:
+    """Add everything. Call it once, before the first request."""
+    for one in (mount_streams, mount_ready, *context.also):
+        one(app, context)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_parameters(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"])
+        return problem(400, f"{where}: {first['msg']}", "GET /docs shows what each request takes")
+
+    app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM, compresslevel=5)
+    app.add_middleware(Head, paths=_HEAD_PATHS)
+    if context.settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=context.settings.cors,
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+            max_age=600,
+        )
