@@ -1,8 +1,8 @@
 """The Archive port: what of a stream lies outside of the log, in files that are kept for years.
 
-The log's own rows and the archive's meet at a cut: below it the archive has every row, from it on the log has. Who reads
-both takes the cut first, then the log from the cut on; so no row is missing or there twice, however far the archive has
-come in the meantime.
+The log's own rows and the archive's meet at a cut: below it the archive has every row, from it on the log has. Who
+reads both takes the cut first, then the log from the cut on; so no row is missing or there twice, however far the
+archive has come in the meantime.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Pieces:
 
 
 class Archive(Protocol):
-    """Ordering: `read` gives rows in the order of their offsets, `pieces` in none. Idempotency: reading changes nothing.
-    Durability: a cut only names what is durable. Thread-safe.
+    """Ordering: `read` gives rows in the order of their offsets, `pieces` in none. Idempotency: reading changes
+    nothing. Durability: a cut only names what is durable. Thread-safe.
 
     Errors: `ArchiveError` where files of a version are gone or cannot be read (take a new cut), `UnknownStreamError`.
     """
@@ -83,5 +83,5 @@ class Archive(Protocol):
         ...
 
     def read(self, cut: Cut, place: Place, offset: int, max_rows: int) -> list[Chunk]:
-        """As `Log.read`, for offsets below the cut: appends as they once stood in the log, with their `seq` and `at`."""
+        """As `Log.read`, for offsets below the cut: appends as they once stood in the log, with `seq` and `at`."""
         ...

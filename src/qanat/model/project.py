@@ -18,6 +18,7 @@ import msgspec
 
 from qanat.errors import ConfigError
 from qanat.model.api import Api
+from qanat.model.lake import Lake
 from qanat.model.sections import Duration as Duration
 from qanat.model.sections import Section as _Section
 from qanat.model.sections import Size as Size
@@ -193,6 +194,7 @@ class Project(_Section, frozen=True):
     pipelines: dict[str, PipelineSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     contracts: dict[str, Contract] = msgspec.field(default_factory=dict)
+    lake: Lake = Lake()
     api: Api = Api()
 
     def retained(self, stream: Stream) -> Stream:
