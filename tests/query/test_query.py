@@ -112,7 +112,7 @@ ERRORS = [
     ("SELECT CAST(client_id AS INT) FROM readings", "Conversion Error: Could not convert string 'c"),
     ("SELECT 1; SELECT 2", "expected one statement, found 2"),
     ("", "expected one statement, found 0"),
-    ("FROM 'secrets.csv'", "file system operations are disabled"),
+    ("FROM 'secrets.csv'", "a query reads no files: secrets.csv"),
 ]
 
 

@@ -1,13 +1,13 @@
-"""SELECT over the log, run by DuckDB: `Query("sqlite:///project/log").table("SELECT ... FROM readings")`.
+"""SELECT over live rows, archived rows and tables outside, run by DuckDB.
 
-This is DuckDB's SQL over the rows that are stored now, not Flink's over the rows that come: it answers and ends.
+This is DuckDB's SQL over the rows that are there now, not Flink's over the rows that come: it answers and ends.
+docs/design/query.md says how the parts fit together.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -15,58 +15,134 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from qanat.errors import LogError, QanatError, SqlError, UnsupportedError
+from qanat.errors import ArchiveError, LogError, QanatError, QueryLimitError, UnsupportedError
 from qanat.log import open_log
+from qanat.log.archive import Archive
 from qanat.log.base import Log
-from qanat.query.scan import StreamScan, scans
+from qanat.model.arrow import schema_of
+from qanat.model.query import QuerySettings
+from qanat.query.as_of import NOW, AsOf
+from qanat.query.connections import Allowed, Connections, connect
+from qanat.query.constants import Values
+from qanat.query.limits import Handle, Run
+from qanat.query.mount import Mount, Wanted, mounted
+from qanat.query.outside import Outside
+from qanat.query.outside.files import FileTable
+from qanat.query.reading import Reading
+from qanat.query.scan import MovedError
+from qanat.query.snapshot import look
+from qanat.query.statements import Statements, refuse_files, sql_error
 
 Parameters = Sequence[object] | Mapping[str, object]
 
-_SETTINGS = (
-    "SET TimeZone = 'UTC'",
-    "SET python_enable_replacements = false",  # Python's variables are no tables
-    "SET enable_external_access = false",  # nor are files: a query reads the log only
-)
-_READING = frozenset({"SELECT", "EXPLAIN"})
-_PLACE = re.compile(r"\n\nLINE (\d+): (.*)\n( *)\^", re.DOTALL)
-_UNKNOWN_TABLE = re.compile(r"Table with name (.+?) does not exist")
 _BATCH = 1 << 16
+#: How often a query begins anew where what it reads was moved under it.
+_TRIES = 8
 
 
 class Query:
-    """Queries over one log, which another process may be writing at the same time.
+    """Queries over one log, which another process may be writing at the same time. May be used by many threads.
 
-    Every stream is a table of its physical columns. A query sees the streams as they were when it began, and reads
-    only those that it names. Raises `SqlError` for what is wrong with the SQL, `LogError` for the log.
+    Every stream is a table of its physical columns, its archived rows among them. A query sees the streams as they were
+    when it began, and reads only those that it names. Raises `SqlError` for what is wrong with the SQL, `LogError` and
+    `ArchiveError` for what cannot be read, `QueryLimitError` for a query that takes too much or was cancelled,
+    `BackpressureError` where too many run.
     """
 
-    def __init__(self, log_url: str) -> None:
-        self._log = open_log(log_url, read_only=True)
+    def __init__(
+        self,
+        log_url: str,
+        *,
+        archive: Archive | None = None,
+        folders: Sequence[str] = (),
+        tables: Mapping[str, Outside] | None = None,
+        settings: QuerySettings | None = None,
+    ) -> None:
+        """`folders`: where the archive's files lie, if on this machine. `tables`: those outside, by name."""
+        self._prepare(open_log(log_url, read_only=True), archive, folders, tables or {}, settings or QuerySettings())
         self._owned = True
 
     @classmethod
-    def over(cls, log: Log) -> Self:
+    def over(
+        cls,
+        log: Log,
+        *,
+        archive: Archive | None = None,
+        folders: Sequence[str] = (),
+        tables: Mapping[str, Outside] | None = None,
+        settings: QuerySettings | None = None,
+    ) -> Self:
         """Queries over a log that is open already, and that stays open."""
         query = cls.__new__(cls)
-        query._log, query._owned = log, False
+        query._prepare(log, archive, folders, tables or {}, settings or QuerySettings())
+        query._owned = False
         return query
 
-    def table(self, sql: str, parameters: Parameters = ()) -> pa.Table:
-        """The whole answer."""
-        with self._running(sql, parameters) as reader:
-            return reader.read_all()
+    def _prepare(
+        self,
+        log: Log,
+        archive: Archive | None,
+        folders: Sequence[str],
+        tables: Mapping[str, Outside],
+        settings: QuerySettings,
+    ) -> None:
+        self._log, self._archive, self._tables, self._settings = log, archive, tables, settings
+        files = [table for table in tables.values() if isinstance(table, FileTable)]
+        around = [table.folder for table in files if table.is_pattern]
+        alone = [table.path for table in files if not table.is_pattern]
+        self._connections = Connections(settings, Allowed([*folders, *around], alone))
+        self._statements = Statements()
 
-    def batches(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatch]:
-        """The answer piece by piece, while the log is being read."""
-        with self._running(sql, parameters) as reader:
-            yield from reader
+    def table(
+        self, sql: str, parameters: Parameters = (), *, as_of: AsOf = NOW, handle: Handle | None = None
+    ) -> pa.Table:
+        """The whole answer. `as_of`: the streams as they were then; `handle`: cancels it from elsewhere."""
+        run = self._run(handle)
+        for last in _attempts():
+            try:
+                with self._answer(sql, parameters, as_of, run) as reader:
+                    return pa.Table.from_batches(self._limited(reader, run), reader.schema)
+            except (MovedError, _VanishedError) as error:
+                if last:
+                    raise _given_up(error) from error
+        raise AssertionError("the last attempt raises")
+
+    def batches(
+        self, sql: str, parameters: Parameters = (), *, as_of: AsOf = NOW, handle: Handle | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The answer piece by piece, while it is being made; who stops early closes the iterator.
+
+        Where what it reads is moved after the first piece, it raises `LogError` or `ArchiveError`: ask again.
+        """
+        run = self._run(handle)
+        for last in _attempts():
+            begun = False
+            try:
+                with self._answer(sql, parameters, as_of, run) as reader:
+                    for batch in self._limited(reader, run):
+                        begun = True
+                        yield batch
+                return
+            except (MovedError, _VanishedError) as error:
+                if begun or last:
+                    raise _given_up(error) from error
 
     def streams(self) -> dict[str, pa.Schema]:
-        """What there is to query."""
-        return {name: scan.schema for name, scan in scans(self._log, self._log.status()).items()}
+        """The streams that there are to query, with their declared columns."""
+        statuses = self._log.status()
+        return {n: schema_of((c.name, c.type) for c in status.stream.columns) for n, status in statuses.items()}
+
+    def names(self, sql: str) -> frozenset[str]:
+        """The streams and outside tables that a statement reads, for who has to decide whether it may. Runs nothing."""
+        run = self._run(None)
+        known = [*self._log.status(), *self._tables]
+        with self._connections.lend(run) as connection:
+            reading = self._statements.check(connection, sql)
+        return frozenset(name for name in known if reading.names(name))
 
     def close(self) -> None:
-        """Close the log, if this object opened it."""
+        """Close connections, and the log, if this object opened it."""
+        self._connections.close()
         if self._owned:
             self._log.close()
 
@@ -76,103 +152,107 @@ class Query:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _run(self, handle: Handle | None) -> Run:
+        timeout = self._settings.timeout
+        return Run(None if timeout is None else timeout / 1000, handle)
+
     @contextmanager
-    def _running(self, sql: str, parameters: Parameters) -> Iterator[pa.RecordBatchReader]:
-        tables = scans(self._log, self._log.status())
-        connection = duckdb.connect(":memory:")
+    def _answer(self, sql: str, parameters: Parameters, as_of: AsOf, run: Run) -> Iterator[pa.RecordBatchReader]:
+        with self._connections.lend(run) as connection:
+            reading = self._statements.check(connection, sql)
+            values = Values(parameters, time.time_ns() // 1000)
+            wanted = Wanted(reading, values, as_of, run.check)
+            with mounted(connection, wanted) as mount, self._translated(sql, mount, run):
+                self._mount(mount, reading, sql)
+                reader = _relation(connection, sql, parameters).to_arrow_reader(_BATCH)
+                try:
+                    yield reader
+                finally:
+                    reader.close()
+
+    def _mount(self, mount: Mount, reading: Reading, sql: str) -> None:
+        moment = look(self._log, self._archive, reading.names)
+        refuse_files(reading, sql, [*moment.statuses, *self._tables])
+        mount.streams(self._log, self._archive, moment)
+        mount.tables(self._tables, moment.statuses)
+
+    def _limited(self, reader: pa.RecordBatchReader, run: Run) -> Iterator[pa.RecordBatch]:
+        most, rows = self._settings.max_rows, 0
+        for batch in reader:
+            run.check()
+            rows += batch.num_rows
+            if most is not None and rows > most:
+                raise QueryLimitError(
+                    f"the answer has more than {most:,} rows", hint="LIMIT, an aggregate, or query.max_rows"
+                )
+            yield batch
+
+    @contextmanager
+    def _translated(self, sql: str, mount: Mount, run: Run) -> Iterator[None]:
+        """DuckDB's errors as ours; what the log or a table raised while DuckDB was reading, as it was."""
         try:
-            with _translated(sql, tables):
-                _prepare(connection, tables)
-                _check(connection, sql)
-                yield _relation(connection, sql, parameters).to_arrow_reader(_BATCH)
-        finally:
-            connection.close()
+            yield
+        except QanatError:
+            raise
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if run.stopped:
+                raise run.error() from None
+            failure = mount.failure()
+            if failure is not None:
+                raise failure from None
+            raise self._error(error, sql, mount) from None
+
+    def _error(self, error: Exception, sql: str, mount: Mount) -> Exception:
+        text = str(error)
+        if "Out of Memory Error" in text:
+            return QueryLimitError(
+                f"the query needs more than {self._settings.memory / 1e6:,.0f} MB of memory",
+                hint="read fewer rows or columns, group by less, or raise query.memory in qanat.yaml",
+            )
+        if mount.archived and ("IO Error" in text or isinstance(error, duckdb.IOException)):
+            return _VanishedError(text)
+        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+            return LogError(f"the query could not read: {error}")
+        return sql_error(text, sql, [*self._log.status(), *self._tables])
 
 
-def evaluate(expression: str, rows: pa.Table, name: str) -> list[object]:
-    """The value of an SQL expression for each of these rows, which it may also call by `name`. Raises `SqlError`."""
-    sql = f"SELECT ({expression}) FROM {name}"  # noqa: S608 - it is meant to be SQL, and reads nothing but `rows`
-    connection = duckdb.connect(":memory:")
-    try:
-        with _translated(sql, {}):
-            _prepare(connection, {})
-            connection.register(name, rows)
-            _check(connection, sql)
-            values: list[object] = _relation(connection, sql, ()).to_arrow_table().column(0).to_pylist()
-            return values
-    finally:
-        connection.close()
+class _VanishedError(ArchiveError):
+    """A file of the archive that was there when the query began."""
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, StreamScan]) -> None:
-    for setting in _SETTINGS:
-        connection.execute(setting)
-    for name, scan in tables.items():
-        connection.register(name, scan)
+def _given_up(error: QanatError) -> QanatError:
+    if isinstance(error, _VanishedError):
+        return ArchiveError(f"files of the archive cannot be read: {error.message}", hint="ask again")
+    return error
 
 
-def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """One statement, and one that only reads."""
-    statements = connection.extract_statements(sql)
-    if len(statements) != 1:
-        raise SqlError(f"expected one statement, found {len(statements)}", sql=sql, line=1, source="query")
-    kind = statements[0].type.name
-    if kind not in _READING:
-        hint = "SELECT ... FROM stream; streams are written by pipelines, MQTT and HTTP"
-        raise UnsupportedError(f"{kind}: a query only reads", sql=sql, line=1, source="query", hint=hint)
+def _attempts() -> Iterator[bool]:
+    """Whether it is the last one."""
+    for number in range(_TRIES):
+        yield number == _TRIES - 1
 
 
 def _relation(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters) -> duckdb.DuckDBPyRelation:
     try:
         relation = connection.sql(sql, params=parameters or None)
     except (duckdb.CatalogException, duckdb.BinderException):
-        connection.execute(sql, parameters or None)  # fails alike, and says where
+        connection.execute(sql, parameters or None).fetchall()  # fails alike, and says where
         raise
     if relation is None:
         raise UnsupportedError("the statement has no answer", sql=sql, line=1, source="query")
     return relation
 
 
-@contextmanager
-def _translated(sql: str, tables: Mapping[str, StreamScan]) -> Iterator[None]:
-    """DuckDB's errors as ours; what the log raised while DuckDB was reading, as it was."""
+def evaluate(expression: str, rows: pa.Table, name: str) -> list[object]:
+    """The value of an SQL expression for each of these rows, which it may also call by `name`. Raises `SqlError`."""
+    sql = f"SELECT ({expression}) FROM {name}"  # noqa: S608 - it is meant to be SQL, and reads nothing but `rows`
+    connection = connect(QuerySettings(), Allowed())
     try:
-        yield
-    except QanatError:
-        raise
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
-        for scan in tables.values():
-            for failure in scan.failures:
-                raise failure from None
-        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
-            raise LogError(f"the query could not read: {error}") from error
-        raise _sql_error(str(error), sql, tables) from None
-
-
-def _sql_error(text: str, sql: str, names: Iterable[str]) -> SqlError:
-    line, column, message = _place(text, sql)
-    hint = None
-    unknown = _UNKNOWN_TABLE.search(message)
-    if unknown is not None:
-        known = sorted(names)
-        near = difflib.get_close_matches(unknown[1], known, n=1)
-        message = f"no stream {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
-        hint = f"the streams are: {', '.join(known)}" if known else "the log holds no streams yet"
-    return SqlError(message, sql=sql, line=line, column=column, source="query", hint=hint)
-
-
-def _place(text: str, sql: str) -> tuple[int | None, int | None, str]:
-    """Line and column that DuckDB points at, and its message without the excerpt and the kind of error."""
-    found = _PLACE.search(text)
-    message = text[: found.start()] if found else text
-    message = " ".join(message.split("\n\n")[0].splitlines()).strip()
-    if found is None:
-        return None, None, message
-    number = int(found[1])
-    excerpt, caret = found[2], len(found[3]) - len(f"LINE {number}: ")
-    shown = excerpt.removeprefix("...").removesuffix("...")
-    lines = sql.splitlines()
-    whole = lines[number - 1] if 0 < number <= len(lines) else ""
-    start = whole.find(shown) if excerpt.startswith("...") else 0
-    skipped = 3 if excerpt.startswith("...") else 0
-    return number, max(1, start + caret - skipped + 1), message
+        connection.register(name, rows)
+        refuse_files(Statements().check(connection, sql), sql, [name])
+        values: list[object] = _relation(connection, sql, ()).to_arrow_table().column(0).to_pylist()
+        return values
+    except duckdb.Error as error:
+        raise sql_error(str(error), sql, ()) from None
+    finally:
+        connection.close()

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from qanat.errors import LogError
-from qanat.log.base import Log, StreamStatus
+from qanat.log.archive import OFFSET, PARTITION
+from qanat.log.base import Chunk, Log, StreamStatus
 from qanat.log.upserts import latest_rows
 from qanat.model.arrow import schema_of
-from qanat.model.streams import CHANGE
+from qanat.model.streams import CHANGE, Stream
+from qanat.query.as_of import NOW, AsOf
 
 _ROWS = 1 << 16
 
 
+class MovedError(LogError):
+    """What is being read was deleted or replaced meanwhile: whoever asks again gets an answer."""
+
+
 @dataclass(slots=True)
 class StreamScan:
-    """One stream, from the first row to the end it had in `status`. Speaks Arrow's C stream protocol.
+    """One stream, to the end it had in `status`. Speaks Arrow's C stream protocol.
 
-    What the log raises while DuckDB reads is kept in `failures`, since DuckDB would make text of it.
+    `begins`: offsets to begin from, by partition (else its first one). `wanted`: the columns that matter (None: all);
+    others come as NULL. `placed`: changes as they are stored, with where each row stands, instead of the latest rows.
+    `check` is called between reads and may raise. What is raised while DuckDB reads is kept in `failures`, since DuckDB
+    would make text of it.
     """
 
     log: Log
     status: StreamStatus
     failures: list[Exception] = field(default_factory=list)
+    begins: Mapping[int, int] = field(default_factory=dict)
+    as_of: AsOf = NOW
+    wanted: frozenset[str] | None = None
+    placed: bool = False
+    check: Callable[[], None] = lambda: None
 
     @property
     def schema(self) -> pa.Schema:
-        """The physical columns, as declared now."""
-        return schema_of((column.name, column.type) for column in self.status.stream.columns)
+        """The physical columns as declared now, and those of `placed`."""
+        return shown_schema(self.status.stream, placed=self.placed)
 
     def __arrow_c_schema__(self) -> Any:
         return self.schema.__arrow_c_schema__()
@@ -48,46 +62,103 @@ class StreamScan:
             raise
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, partition by partition; of a stream with a key the latest row of each."""
-        if self.status.stream.upsert:
-            yield from latest_rows(self._whole(), self.status.stream).to_batches()
-        else:
-            yield from self._stored(self.schema)
+        """The rows, partition by partition; of a stream with a key the latest row of each, unless `placed`."""
+        stream = self.status.stream
+        if stream.upsert and not self.placed:
+            stored = schema_of((column.name, column.type) for column in stream.columns)
+            stored = stored.append(pa.field(CHANGE, pa.int8()))
+            batches = [aligned(chunk.rows, stored) for chunk in self._chunks()]
+            rows = latest_rows(pa.Table.from_batches(batches, stored), stream)
+            yield from rows.cast(self.schema).to_batches(_ROWS)
+            return
+        for chunks in self._reads():
+            made = [self._shown(chunk) for chunk in chunks]
+            if made:
+                yield made[0] if len(made) == 1 else pa.concat_batches(made)
 
-    def _whole(self) -> pa.Table:
-        stored = self.schema.append(pa.field(CHANGE, pa.int8()))
-        return pa.Table.from_batches(self._stored(stored), stored)
+    def _shown(self, chunk: Chunk) -> pa.RecordBatch:
+        rows = aligned(chunk.rows, self.schema, self.wanted)
+        if not self.placed:
+            return rows
+        count = rows.num_rows
+        places = {
+            PARTITION: pa.repeat(pa.scalar(chunk.partition, pa.int32()), count),
+            OFFSET: pa.array(range(chunk.offset, chunk.offset + count), pa.int64()),
+        }
+        columns = [places.get(name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def _stored(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _chunks(self) -> Iterator[Chunk]:
+        for chunks in self._reads():
+            yield from chunks
+
+    def _reads(self) -> Iterator[list[Chunk]]:
+        """What each read of the log gave, without the rows that came later."""
         for partition, end in sorted(self.status.ends.items()):
             place = self.status.stream.name, partition
-            offset = self.status.starts.get(partition, 0)
+            end = min(end, self.as_of.end(place, end))
+            offset = max(self.begins.get(partition, 0), self.status.starts.get(partition, 0))
             while offset < end:
+                self.check()
                 chunks = self.log.read(place, offset, _ROWS)
                 if not chunks:
                     break
-                if chunks[0].offset >= end:
-                    raise LogError(
-                        f"rows of {place[0]} were deleted or replaced while they were read", hint="ask again"
-                    )
-                for chunk in chunks:
-                    if chunk.offset < end:
-                        yield aligned(chunk.rows, schema)
+                self._check_place(chunks[0], offset)
+                yield [_before(one, end) for one in chunks if one.offset < end and self.as_of.holds(one.at)]
                 offset = chunks[-1].end
+        self._check_compaction()
+
+    def _check_place(self, found: Chunk, offset: int) -> None:
+        """Rows follow each other without a gap, unless compaction makes gaps."""
+        compacted = self.status.stream.compact and bool(self.status.stream.key)
+        if found.offset > offset and (not compacted or found.offset >= self.status.ends[found.partition]):
+            raise MovedError(f"rows of {found.stream} were deleted or replaced while they were read", hint="ask again")
+
+    def _check_compaction(self) -> None:
+        """A row that was superseded and compacted away while we read is not to be missing."""
+        stream = self.status.stream
+        if not (stream.compact and stream.key):
+            return
+        now = self.log.status()[stream.name]
+        came = sum(now.ends.values()) - sum(self.status.ends.values())
+        if now.rows < self.status.rows + came:
+            raise MovedError(f"rows of {stream.name} were compacted while they were read", hint="ask again")
 
 
-def aligned(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def shown_schema(stream: Stream, *, placed: bool = False) -> pa.Schema:
+    """The columns of a stream as a query has them: instants in microseconds, which is what DuckDB computes with."""
+    fields = [pa.field(one.name, _shown_type(one.type)) for one in schema_of((c.name, c.type) for c in stream.columns)]
+    if placed:
+        changes = [pa.field(CHANGE, pa.int8())] if stream.upsert else []
+        fields += [*changes, pa.field(PARTITION, pa.int32()), pa.field(OFFSET, pa.int64())]
+    return pa.schema(fields)
+
+
+def _shown_type(kind: pa.DataType) -> pa.DataType:
+    whole = pa.types.is_timestamp(kind) and (kind.unit != "ns" or kind.tz is not None)
+    return pa.timestamp("us", kind.tz) if whole else kind
+
+
+def _before(chunk: Chunk, end: int) -> Chunk:
+    if chunk.end <= end:
+        return chunk
+    rows = chunk.rows.slice(0, end - chunk.offset)
+    return Chunk(chunk.stream, chunk.partition, chunk.offset, chunk.seq, chunk.row, chunk.at, rows)
+
+
+def aligned(rows: pa.RecordBatch, schema: pa.Schema, wanted: frozenset[str] | None = None) -> pa.RecordBatch:
     """Rows as `schema` has them: columns that were declared later are NULL in rows that are older."""
-    if rows.schema.equals(schema):
+    if wanted is None and rows.schema.equals(schema):
         return rows
-    names = set(rows.schema.names)
-    columns = [
-        rows.column(one.name).cast(one.type) if one.name in names else pa.nulls(rows.num_rows, one.type)
-        for one in schema
-    ]
+    names = set(rows.schema.names) if wanted is None else set(rows.schema.names) & wanted
+    columns = [_column(rows, one, names) for one in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def scans(log: Log, statuses: Mapping[str, StreamStatus]) -> dict[str, StreamScan]:
-    """A scan of every stream."""
-    return {name: StreamScan(log, status) for name, status in statuses.items()}
+def _column(rows: pa.RecordBatch, wanted: pa.Field, names: set[str]) -> pa.Array:
+    if wanted.name not in names:
+        return pa.nulls(rows.num_rows, wanted.type)
+    column = rows.column(wanted.name)
+    if column.type.equals(wanted.type):
+        return column
+    return column.cast(wanted.type, safe=not pa.types.is_timestamp(wanted.type))

@@ -1,0 +1,157 @@
+"""Tables of one query on a connection: what is mounted for it is gone after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow.dataset as ds
+
+from qanat.errors import ArchiveError, ConfigError
+from qanat.log.archive import Archive, Pieces
+from qanat.log.base import Log
+from qanat.query.archived import files_of, view_of
+from qanat.query.as_of import AsOf
+from qanat.query.connections import quoted
+from qanat.query.constants import Values
+from qanat.query.outside import Outside
+from qanat.query.outside.base import OutsideScan
+from qanat.query.outside.files import FileTable
+from qanat.query.reading import Reading
+from qanat.query.scan import StreamScan
+from qanat.query.snapshot import Moment, bounds_of, covers, scan_of
+
+_LIVE, _FILES = "__live_", "__files_"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a query asks, of which rows, and the call that ends it early."""
+
+    reading: Reading
+    values: Values
+    as_of: AsOf
+    check: Callable[[], None]
+
+
+@dataclass(slots=True)
+class Mount:
+    """Puts tables on a connection, and takes them away. `scans`: those that Python reads, with what they raised."""
+
+    connection: duckdb.DuckDBPyConnection
+    wanted: Wanted
+    scans: list[StreamScan | OutsideScan] = field(default_factory=list)
+    archived: bool = False
+    _registered: list[str] = field(default_factory=list)
+    _views: list[str] = field(default_factory=list)
+
+    def streams(self, log: Log, archive: Archive | None, moment: Moment) -> None:
+        """The streams that the statement names."""
+        for name, status in moment.statuses.items():
+            reading = self.wanted.reading
+            if not (reading.lists or reading.names(name)):
+                continue
+            stream, cut = status.stream, moment.cuts.get(name)
+            bounds = bounds_of(reading, stream, self.wanted.values)
+            pieces = archive.pieces(cut, bounds) if archive is not None and cut is not None else None
+            columns = frozenset(reading.wanted([column.name for column in stream.columns]))
+            options = {"as_of": self.wanted.as_of, "wanted": columns, "check": self.wanted.check}
+            scan = scan_of(log, status, cut, bounds, options)
+            self.scans.append(scan)
+            if cut is None or pieces is None:
+                self._register(name, scan)
+            else:
+                self._archived(scan, pieces)
+
+    def _archived(self, scan: StreamScan, pieces: Pieces) -> None:
+        self.archived = True
+        stream = scan.status.stream
+        live: str | None = None
+        if covers(scan, self.wanted.as_of) or not pieces.files:
+            live = quoted(f"{_LIVE}{stream.name}")
+            self._register(f"{_LIVE}{stream.name}", scan)
+        if not pieces.files:
+            self._view(stream.name, view_of(stream, None, live, self.wanted.as_of))
+            return
+        for padded in (False, True):
+            try:
+                files = self._source(stream.name, pieces, padded=padded)
+                self._view(stream.name, view_of(stream, files, live, self.wanted.as_of))
+                return
+            except duckdb.BinderException:  # a column that none of these files has yet
+                if padded:
+                    raise
+
+    def _source(self, stream: str, pieces: Pieces, *, padded: bool) -> str:
+        if "://" not in pieces.files[0].removeprefix("file://"):
+            local = [one.removeprefix("file://") for one in pieces.files]
+            return files_of(local, pieces.schema, padded=padded)
+        name = f"{_FILES}{stream}"
+        self._register(name, remote(pieces))
+        return quoted(name)
+
+    def tables(self, tables: Mapping[str, Outside], streams: Mapping[str, object]) -> None:
+        """The outside tables that the statement names."""
+        reading = self.wanted.reading
+        for name, table in tables.items():
+            if not reading.names(name):
+                continue
+            if name in streams:
+                raise ConfigError(f"tables.{name} has the name of a stream", hint="rename it in qanat.yaml")
+            if isinstance(table, FileTable):
+                self._view(name, table.select)
+                continue
+            columns = table.columns()
+            domains = {one.name.casefold(): one.domain for one in columns if one.domain is not None}
+            conditions = reading.conditions(name, domains, self.wanted.values)
+            chosen = frozenset(reading.wanted([one.name for one in columns]))
+            scan = OutsideScan(table, chosen, conditions, self.wanted.check)
+            self.scans.append(scan)
+            self._register(name, scan)
+
+    def _register(self, name: str, source: Any) -> None:
+        self.connection.register(name, source)
+        self._registered.append(name)
+
+    def _view(self, name: str, select: str) -> None:
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {select}").fetchall()
+        self._views.append(name)
+
+    def failure(self) -> Exception | None:
+        """What a scan raised while DuckDB was reading."""
+        return next((failure for scan in self.scans for failure in scan.failures), None)
+
+    def clear(self) -> None:
+        """Take everything away."""
+        for name in self._views:
+            self.connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}").fetchall()
+        for name in self._registered:
+            self.connection.unregister(name)
+
+
+def remote(pieces: Pieces) -> ds.Dataset:
+    """Files of an object store, read by Arrow: DuckDB would need an extension for them that has to be downloaded."""
+    from pyarrow import fs
+
+    try:
+        store, first = fs.FileSystem.from_uri(pieces.files[0])
+        root = pieces.files[0].removesuffix(first)
+        return ds.dataset([one.removeprefix(root) for one in pieces.files], filesystem=store, format="parquet")
+    except OSError as error:
+        raise ArchiveError(f"cannot read {pieces.files[0]}: {error}") from error
+
+
+@contextmanager
+def mounted(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Iterator[Mount]:
+    """A mount that is cleared in the end. What clearing raises on a connection that was interrupted does not matter."""
+    mount = Mount(connection, wanted)
+    try:
+        yield mount
+    except BaseException:
+        with suppress(duckdb.Error):
+            mount.clear()
+        raise
+    mount.clear()
