@@ -1,4 +1,4 @@
-"""Where the lake of a project lies, out of qanat.yaml and the environment that it names. Opens nothing."""
+"""The lake of a project, out of qanat.yaml and the environment that it names: where it lies, and its archiver."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from qanat.errors import ConfigError
 if TYPE_CHECKING:
     from qanat.cli.project import Folder
     from qanat.lake import Tables
+    from qanat.lake.service import ArchiveService
     from qanat.lake.store import Place
+    from qanat.log.base import Log
     from qanat.model.lake import S3
+    from qanat.observe.metrics import Metrics
 
 _FOLDER = "lake"
 
@@ -22,6 +25,28 @@ def tables_of(folder: Folder) -> Tables:
     from qanat.lake import Tables
 
     return Tables(place_of(folder))
+
+
+def archive_service(folder: Folder, log: Log, metrics: Metrics) -> ArchiveService | None:
+    """What archives the project's streams, ready to start; None where no stream asks for it.
+
+    From now on the log deletes nothing that is to be archived first. Raises `ConfigError` where deltalake is missing.
+    """
+    from qanat.model.lake import consumer_of, is_archived
+
+    status = log.status()
+    wanted = any(is_archived(one.stream) for one in status.values())
+    if not wanted and not any(log.positions(consumer_of(name)) for name in status):
+        return None
+    from qanat.lake import Archiver
+    from qanat.lake.service import ArchiveService
+    from qanat.lake.store import delta
+
+    if wanted:
+        delta()
+    archiver = Archiver(log, tables_of(folder), folder.project.lake, metrics)
+    archiver.prepare()
+    return ArchiveService(archiver, log, folder.project.lake) if wanted else None
 
 
 def place_of(folder: Folder) -> Place:
@@ -35,9 +60,7 @@ def place_of(folder: Folder) -> Place:
     if not separator:
         return Place(str((folder.path / settings.url).absolute()))
     if scheme != "s3" or not rest.strip("/"):
-        raise ConfigError(
-            f"lake.url: {settings.url!r} is no place for a lake", hint="a folder, or s3://bucket/prefix"
-        )
+        raise ConfigError(f"lake.url: {settings.url!r} is no place for a lake", hint="a folder, or s3://bucket/prefix")
     return Place(settings.url, s3_options(settings.s3, os.environ))
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from qanat.cli.archiving import archive_service
 from qanat.cli.contracts import ProjectContracts
 from qanat.cli.project import Folder
 from qanat.cli.running import forget_running, write_running
@@ -48,6 +49,7 @@ class Station:
             self._contracts = ProjectContracts(folder, streams, inputs)  # before anything takes over what has changed
             metrics = Metrics()
             self._engine = Engine(program, self._log, _engine_options(folder), metrics=metrics)  # declares the streams
+            self._archiving = archive_service(folder, self._log, metrics)  # before retention deletes anything
             contracts = self._contracts.take_over()
             config = replace(config, accepts=inputs, contracts=contracts)
             self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
@@ -71,6 +73,8 @@ class Station:
             self._log.create(self._project.retained(stream))
         write_running(self._data, self._config, self.gateway.http_port)
         self._thread.start()
+        if self._archiving is not None:
+            self._archiving.start()
         self._tasks = [asyncio.create_task(self._upkeep()), asyncio.create_task(self._look())]
 
     async def stop(self) -> None:
@@ -82,6 +86,8 @@ class Station:
         await self.gateway.stop()
         self._engine.stop()
         await asyncio.to_thread(self._thread.join)
+        if self._archiving is not None:
+            await asyncio.to_thread(self._archiving.stop)  # what has come until now is archived, too
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -98,7 +104,8 @@ class Station:
 
     def _checks(self) -> Mapping[str, str | None]:
         pipelines = {f"pipeline {status.name}": status.error for status in self._engine.status()}
-        return {**self._faults, **pipelines}
+        lake = {} if self._archiving is None else self._archiving.faults()
+        return {**self._faults, **pipelines, **lake}
 
     async def _upkeep(self) -> None:
         maintain = getattr(self._log, "maintain", None)
