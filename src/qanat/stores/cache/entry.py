@@ -2,8 +2,8 @@
 
     magic "QC" | version 1 | CRC-32 4 | made at, ms 8 | ttl, ms 4 | stale, ms 4 | stamps 2 | 8 for each | answer
 
-Sizes in bytes, big-endian. The checksum covers the key and everything behind it, so that an answer under another's key is noticed, too.
-It guards against accidents, not against somebody who may write into the cache.
+Sizes in bytes, big-endian. The checksum covers the key and everything behind it, so that an answer under another's key
+is noticed, too. It guards against accidents, not against somebody who may write into the cache.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Redis protocol: Redis, Valkey, Dragonfly. By redis-py without its retries: the breaker decides what comes next."""
+"""The Redis protocol: Redis, Valkey, Dragonfly. By redis-py without its retries: the breaker decides."""
 
 from __future__ import annotations
 
