@@ -13,6 +13,8 @@ from qanat.log.base import Append, Log, Transaction
 from qanat.model.streams import Column, Stream, dead_letter_stream
 from qanat.model.types import DOUBLE, STRING
 
+from .farm import Farm
+
 READINGS = Stream("readings", (Column("client_id", STRING), Column("v", DOUBLE)), partitions=2)
 
 
@@ -46,3 +48,11 @@ def url(tmp_path: Path) -> str:
     fill(log)
     log.close()
     return url
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    """A log and its lake, both empty."""
+    made = Farm(tmp_path)
+    yield made
+    made.close()

@@ -93,7 +93,7 @@ class Run:
         """End it, from any thread."""
         self._reason = self._reason or reason
         self._wake.set()
-        self._interrupt()
+        self._interrupt(None)
 
     def on(self, connection: Interruptible) -> _Watched:
         """Watch over what the connection does inside the context."""
@@ -102,17 +102,30 @@ class Run:
     def _late(self) -> str:
         return f"took longer than {self._seconds:g} s"
 
-    def _interrupt(self) -> bool:
+    def _interrupt(self, watched: threading.Event | None) -> bool:
+        """Interrupt what runs now; `watched`: only while that is what it was."""
         with self._lock:
-            if self._connection is None:
+            if self._connection is None or (watched is not None and watched is not self._wake):
                 return False
             self._connection.interrupt()
             return True
 
-    def _watch(self) -> None:
-        if not self._wake.wait(self.left):
+    def _begin(self, connection: Interruptible) -> threading.Event:
+        with self._lock:
+            self._connection, self._wake = connection, threading.Event()
+            if self._reason is not None:
+                self._wake.set()
+            return self._wake
+
+    def _end(self) -> None:
+        with self._lock:
+            self._connection = None
+            self._wake.set()
+
+    def _watch(self, wake: threading.Event) -> None:
+        if not wake.wait(self.left):
             self._reason = self._reason or self._late()
-        while self._interrupt():
+        while self._interrupt(wake):
             time.sleep(_AGAIN_SECONDS)
 
 
@@ -121,13 +134,10 @@ class _Watched:
         self._run, self._connection = run, connection
 
     def __enter__(self) -> Self:
-        run = self._run
-        run.check()
-        run._connection = self._connection
-        threading.Thread(target=run._watch, name="qanat-query-limit", daemon=True).start()
+        self._run.check()
+        wake = self._run._begin(self._connection)
+        threading.Thread(target=self._run._watch, args=(wake,), name="qanat-query-limit", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._run._lock:
-            self._run._connection = None
-        self._run._wake.set()
+        self._run._end()

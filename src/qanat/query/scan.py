@@ -101,6 +101,8 @@ class StreamScan:
             while offset < end:
                 self.check()
                 chunks = self.log.read(place, offset, _ROWS)
+                if not chunks and not self._compacted:
+                    raise _moved(place[0])
                 if not chunks:
                     break
                 self._check_place(chunks[0], offset)
@@ -108,21 +110,29 @@ class StreamScan:
                 offset = chunks[-1].end
         self._check_compaction()
 
+    @property
+    def _compacted(self) -> bool:
+        """Whether rows may be missing in between."""
+        return self.status.stream.compact and bool(self.status.stream.key)
+
     def _check_place(self, found: Chunk, offset: int) -> None:
         """Rows follow each other without a gap, unless compaction makes gaps."""
-        compacted = self.status.stream.compact and bool(self.status.stream.key)
-        if found.offset > offset and (not compacted or found.offset >= self.status.ends[found.partition]):
-            raise MovedError(f"rows of {found.stream} were deleted or replaced while they were read", hint="ask again")
+        if found.offset > offset and (not self._compacted or found.offset >= self.status.ends[found.partition]):
+            raise _moved(found.stream)
 
     def _check_compaction(self) -> None:
         """A row that was superseded and compacted away while we read is not to be missing."""
-        stream = self.status.stream
-        if not (stream.compact and stream.key):
+        if not self._compacted:
             return
-        now = self.log.status()[stream.name]
+        stream = self.status.stream.name
+        now = self.log.status()[stream]
         came = sum(now.ends.values()) - sum(self.status.ends.values())
         if now.rows < self.status.rows + came:
-            raise MovedError(f"rows of {stream.name} were compacted while they were read", hint="ask again")
+            raise _moved(stream)
+
+
+def _moved(stream: str) -> MovedError:
+    return MovedError(f"rows of {stream} were deleted or replaced while they were read", hint="ask again")
 
 
 def shown_schema(stream: Stream, *, placed: bool = False) -> pa.Schema:
