@@ -18,6 +18,7 @@ import msgspec
 
 from qanat.errors import ConfigError
 from qanat.model.api import Api
+from qanat.model.cache import Cache
 from qanat.model.lake import Lake
 from qanat.model.sections import Duration as Duration
 from qanat.model.sections import Section as _Section
@@ -194,6 +195,7 @@ class Project(_Section, frozen=True):
     pipelines: dict[str, PipelineSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     contracts: dict[str, Contract] = msgspec.field(default_factory=dict)
+    cache: Cache = Cache()
     lake: Lake = Lake()
     api: Api = Api()
 
