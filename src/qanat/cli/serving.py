@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qanat.cli.streams import lags
 from qanat.clock import MIN_TIME, now_ms
 from qanat.serve import ServeContext, mount
-from qanat.serve.context import PipelineState
+from qanat.serve.context import OpenQueries, PipelineState, open_queries
 
 if TYPE_CHECKING:
     from qanat.gateway import Gateway
@@ -31,6 +31,7 @@ def mount_api(
     settings: Api,
     archive: Archive | None = None,
     also: Sequence[Mount] = (),
+    queries: OpenQueries = open_queries,
 ) -> ServeContext:
     """Add the API to the app of a gateway that is not started yet. `also`: what mounts beside it."""
     parts = gateway.parts
@@ -45,6 +46,7 @@ def mount_api(
         clock=now_ms,
         pipelines=lambda: pipeline_states(engine, program, log),
         archive=archive,
+        open_queries=queries,
         settings=settings,
         hot=parts.hot,
         also=also,

@@ -10,10 +10,12 @@ from qanat.model.sections import Duration, Section, Size
 
 
 class QueryLimits(Section, frozen=True):
-    """What one query over HTTP may take. `at_once`: so many run side by side, the others are refused."""
+    """Queries over HTTP, beside what `query:` says of all.
 
-    time: Duration = Duration(30_000)
-    memory: Size = Size(512 << 20)
+    `rows`, `bytes`: of an answer, which is cut off there and says so. `at_once`: so many run side by side, more are
+    refused.
+    """
+
     rows: Annotated[int, msgspec.Meta(ge=1)] = 100_000
     bytes: Size = Size(64 << 20)
     at_once: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4

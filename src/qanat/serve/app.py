@@ -9,9 +9,15 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
 from qanat.gateway.http.problems import problem
+from qanat.serve.asking import Asker
 from qanat.serve.context import ServeContext
 from qanat.serve.head import Head
+from qanat.serve.live import Desk
+from qanat.serve.v1.live import mount_live
+from qanat.serve.v1.pipelines import mount_pipelines
+from qanat.serve.v1.query import mount_query
 from qanat.serve.v1.ready import mount_ready
+from qanat.serve.v1.rows import mount_rows
 from qanat.serve.v1.streams import mount_streams
 
 #: Smaller answers are not worth it.
@@ -22,7 +28,14 @@ _EXPOSED = ("ETag", "Link", "Location", "Retry-After", "Idempotency-Replayed")
 
 def mount(app: FastAPI, context: ServeContext) -> None:
     """Add everything. Call it once, before the first request."""
-    for one in (mount_streams, mount_ready, *context.also):
+    desk, asker = Desk(context), Asker(context)
+    mount_streams(app, context)
+    mount_live(app, context, desk)
+    mount_rows(app, context)
+    mount_query(app, context, asker)
+    mount_pipelines(app, context)
+    mount_ready(app, context)
+    for one in context.also:
         one(app, context)
 
     @app.exception_handler(RequestValidationError)

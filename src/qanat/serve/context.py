@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+import pyarrow as pa
 from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope
@@ -16,6 +18,8 @@ from qanat.gateway.repair import Repair
 from qanat.log.archive import Archive
 from qanat.log.base import Log
 from qanat.model.api import Api
+from qanat.query import Query
+from qanat.query.limits import Handle
 
 #: POST /streams/NAME: what answers a request with that path.
 Append = Callable[[Scope, Receive], Awaitable[Response]]
@@ -38,12 +42,41 @@ class PipelineState:
     error: str | None
 
 
+class Queries(Protocol):
+    """`qanat.query.Query`, as far as this room goes. Used by several threads. Raises what that raises."""
+
+    def table(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, handle: Handle | None = None
+    ) -> pa.Table:
+        """The whole answer; `handle` cancels it from elsewhere."""
+        ...
+
+    def batches(
+        self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), *, handle: Handle | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The answer piece by piece."""
+        ...
+
+    def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+#: Queries over these streams; tables outside only where the last is true.
+OpenQueries = Callable[[Log, Archive | None, bool], Queries]
+
+
+def open_queries(log: Log, archive: Archive | None, whole: bool) -> Queries:  # noqa: ARG001  there are no others
+    """Queries over the streams alone."""
+    return Query.over(log, archive=archive)
+
+
 @dataclass(frozen=True, slots=True)
 class ServeContext:
     """`clock` gives ms since 1970. `checks`: what `/healthz` reports, None where a part is well.
 
-    `hot`: beginning of a path -> what answers all requests below it, past FastAPI. `also`: what other parts of the room
-    mount after the rest.
+    `open_queries`: what runs SQL. `hot`: beginning of a path -> what answers all requests below it, past FastAPI.
+    `also`: what other parts of the room mount after the rest.
     """
 
     log: Log
@@ -56,6 +89,7 @@ class ServeContext:
     clock: Callable[[], int]
     pipelines: Callable[[], Sequence[PipelineState]] = tuple
     archive: Archive | None = None
+    open_queries: OpenQueries = open_queries
     settings: Api = field(default_factory=Api)
     hot: MutableMapping[str, ASGIApp] = field(default_factory=dict)
     also: Sequence[Mount] = ()

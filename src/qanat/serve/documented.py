@@ -14,6 +14,7 @@ _EXAMPLES = {
     403: ("this user may not read readings", "qanat key add NAME --scope read:readings makes a key that may"),
     404: ("no stream 'redings'", "the streams are: readings"),
     406: ("no answer in image/png", "Accept: application/json, ..."),
+    408: ("the body has not come in 30 s", "send at least 1024 bytes a second"),
     409: ("device 'meter-17' is already registered", "POST /v1/devices/ID/rotate makes a new secret"),
     410: ("rows were deleted behind this position", "begin again without Last-Event-ID"),
     413: ("the body has more than 16777216 bytes", "send it in several requests"),
