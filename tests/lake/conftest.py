@@ -35,10 +35,12 @@ def stream_of(sql: str) -> Stream:
 class Station:
     """A log, and the lake beside it. Another archiver is what comes after a restart."""
 
-    def __init__(self, folder: Path, sql: str = READINGS, settings: Lake | None = None) -> None:
+    def __init__(
+        self, folder: Path, sql: str = READINGS, settings: Lake | None = None, stream: Stream | None = None
+    ) -> None:
         self.folder, self.settings = folder, settings or Lake()
         self.log: Log = open_log(f"sqlite:///{folder}/log.db")
-        self.stream = stream_of(sql)
+        self.stream = stream or stream_of(sql)
         self.log.create(self.stream)
         self.tables = Tables(folder / "lake")
         self.archiver = self.restarted()

@@ -26,6 +26,7 @@ from qanat.model.streams import Stream
 
 #: Rows of a stretch, and its bytes in the files.
 _ROWS = 1_000_000
+_LEAST = 1024
 _BYTES = 32 << 20
 
 
@@ -138,7 +139,7 @@ def _rows(
 
 def _width(files: Sequence[File]) -> int:
     rows, size = sum(one.rows for one in files), sum(one.size for one in files)
-    return max(1024, min(_ROWS, _BYTES * rows // size)) if size and rows else _ROWS
+    return max(_LEAST, min(_ROWS, _BYTES * rows // size)) if size and rows else _ROWS
 
 
 def _taken(stretch: Stretch, offset: int, end: int, max_rows: int) -> list[Chunk]:

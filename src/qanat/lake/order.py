@@ -71,5 +71,5 @@ def _ranks(column: pa.Array) -> Ints:
 
 
 def _dense(column: pa.Array) -> Ints:
-    found = pc.rank(column, sort_keys="ascending", null_placement="at_end", tiebreaker="dense")
+    found = pc.rank(column, sort_keys="ascending", tiebreaker="dense")
     return np.asarray(found.to_numpy(), dtype=np.int64)
