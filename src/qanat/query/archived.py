@@ -6,6 +6,7 @@ Files hold what Parquet and Delta have types for; the other types are turned bac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 
 import pyarrow as pa
 
@@ -39,13 +40,20 @@ def view_of(stream: Stream, archived: str | None, live: str | None, as_of: AsOf)
     return f"SELECT {', '.join(map(quoted, names))} FROM ({rows}) QUALIFY {last} AND {kept}"  # noqa: S608 - quoted
 
 
-def files_of(files: Sequence[str], schema: pa.Schema, *, padded: bool) -> str:
-    """Parquet files as something to select from. `padded`: columns that none of the files has are NULL.
+class Reach(IntEnum):
+    """How much DuckDB looks into files before it reads them, which costs more with each step: it takes the columns of
+    the first one for those of all; it looks at all of them; and columns that none has are NULL."""
 
-    That is asked for when they turn out to be missing: it costs DuckDB a look at every file.
-    """
-    read = f"read_parquet({listed(files)}, union_by_name = true, hive_partitioning = false)"
-    if not padded:
+    FIRST = 0
+    ALL = 1
+    MISSING = 2
+
+
+def files_of(files: Sequence[str], schema: pa.Schema, reach: Reach) -> str:
+    """Parquet files as something to select from."""
+    by_name = str(reach > Reach.FIRST).lower()
+    read = f"read_parquet({listed(files)}, union_by_name = {by_name}, hive_partitioning = false)"
+    if reach < Reach.MISSING:
         return read
     empty = ", ".join(f"CAST(NULL AS {_stored_name(one.type)}) AS {quoted(one.name)}" for one in schema)
     return f"(SELECT * FROM {read} UNION ALL BY NAME SELECT {empty} WHERE false)"  # noqa: S608 - names are quoted

@@ -21,6 +21,7 @@ from qanat.log.archive import Archive
 from qanat.log.base import Log
 from qanat.model.arrow import schema_of
 from qanat.model.query import QuerySettings
+from qanat.query.archived import Reach
 from qanat.query.as_of import NOW, AsOf
 from qanat.query.connections import Allowed, Connections, connect
 from qanat.query.constants import Values
@@ -92,6 +93,7 @@ class Query:
         alone = [table.path for table in files if not table.is_pattern]
         self._connections = Connections(settings, Allowed([*folders, *around], alone))
         self._statements = Statements()
+        self._reaches: dict[str, Reach] = {}
 
     def table(
         self, sql: str, parameters: Parameters = (), *, as_of: AsOf = NOW, handle: Handle | None = None
@@ -162,7 +164,7 @@ class Query:
             reading = self._statements.check(connection, sql)
             values = Values(parameters, time.time_ns() // 1000)
             wanted = Wanted(reading, values, as_of, run.check)
-            with mounted(connection, wanted) as mount, self._translated(sql, mount, run):
+            with mounted(connection, wanted, self._reaches) as mount, self._translated(sql, mount, run):
                 self._mount(mount, reading, sql)
                 reader = _relation(connection, sql, parameters).to_arrow_reader(_BATCH)
                 try:
@@ -209,6 +211,8 @@ class Query:
                 f"the query needs more than {self._settings.memory / 1e6:,.0f} MB of memory",
                 hint="read fewer rows or columns, group by less, or raise query.memory in qanat.yaml",
             )
+        if mount.archived and "union_by_name" in text and mount.widen():
+            return _VanishedError(text)
         if mount.archived and ("IO Error" in text or isinstance(error, duckdb.IOException)):
             return _VanishedError(text)
         if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
@@ -217,7 +221,7 @@ class Query:
 
 
 class _VanishedError(ArchiveError):
-    """A file of the archive that was there when the query began."""
+    """A file of the archive is not as it was taken to be: gone, or with other columns than the first one."""
 
 
 def _given_up(error: QanatError) -> QanatError:

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from qanat.errors import ArchiveError, ConfigError
 from qanat.log.archive import Archive, Pieces
 from qanat.log.base import Log
-from qanat.query.archived import files_of, view_of
+from qanat.query.archived import Reach, files_of, view_of
 from qanat.query.as_of import AsOf
 from qanat.query.connections import quoted
 from qanat.query.constants import Values
@@ -39,10 +39,12 @@ class Wanted:
 
 @dataclass(slots=True)
 class Mount:
-    """Puts tables on a connection, and takes them away. `scans`: those that Python reads, with what they raised."""
+    """Puts tables on a connection, and takes them away. `reaches`: by stream, how different files are known to be.
+    `scans`: those that Python reads, with what they raised."""
 
     connection: duckdb.DuckDBPyConnection
     wanted: Wanted
+    reaches: dict[str, Reach]
     scans: list[StreamScan | OutsideScan] = field(default_factory=list)
     archived: bool = False
     _registered: list[str] = field(default_factory=list)
@@ -76,22 +78,29 @@ class Mount:
         if not pieces.files:
             self._view(stream.name, view_of(stream, None, live, self.wanted.as_of))
             return
-        for padded in (False, True):
+        for reach in list(Reach)[self.reaches.get(stream.name, Reach.FIRST) :]:
             try:
-                files = self._source(stream.name, pieces, padded=padded)
+                files = self._source(stream.name, pieces, reach)
                 self._view(stream.name, view_of(stream, files, live, self.wanted.as_of))
                 return
-            except duckdb.BinderException:  # a column that none of these files has yet
-                if padded:
+            except duckdb.BinderException:  # a column that the first file, or none of them, has yet
+                if reach is Reach.MISSING:
                     raise
+                self.reaches[stream.name] = Reach.ALL
 
-    def _source(self, stream: str, pieces: Pieces, *, padded: bool) -> str:
+    def _source(self, stream: str, pieces: Pieces, reach: Reach) -> str:
         if "://" not in pieces.files[0].removeprefix("file://"):
-            local = [one.removeprefix("file://") for one in pieces.files]
-            return files_of(local, pieces.schema, padded=padded)
+            return files_of([one.removeprefix("file://") for one in pieces.files], pieces.schema, reach)
         name = f"{_FILES}{stream}"
         self._register(name, remote(pieces))
         return quoted(name)
+
+    def widen(self) -> bool:
+        """Files turned out to have different columns: look at all of them the next time. Whether that is new."""
+        archived = [scan.status.stream.name for scan in self.scans if isinstance(scan, StreamScan)]
+        found = [name for name in archived if self.reaches.get(name, Reach.FIRST) is Reach.FIRST]
+        self.reaches.update(dict.fromkeys(found, Reach.ALL))
+        return bool(found)
 
     def tables(self, tables: Mapping[str, Outside], streams: Mapping[str, object]) -> None:
         """The outside tables that the statement names."""
@@ -145,9 +154,9 @@ def remote(pieces: Pieces) -> ds.Dataset:
 
 
 @contextmanager
-def mounted(connection: duckdb.DuckDBPyConnection, wanted: Wanted) -> Iterator[Mount]:
+def mounted(connection: duckdb.DuckDBPyConnection, wanted: Wanted, reaches: dict[str, Reach]) -> Iterator[Mount]:
     """A mount that is cleared in the end. What clearing raises on a connection that was interrupted does not matter."""
-    mount = Mount(connection, wanted)
+    mount = Mount(connection, wanted, reaches)
     try:
         yield mount
     except BaseException:
