@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qanat.control.actual import Actual, Commit, read_actual
+from qanat.control.archives import release
 from qanat.control.spans import reach_of
 from qanat.control.stages import PipelineStage, Stage, StreamStage
 from qanat.errors import ChangedPipelineError, LogError
@@ -44,6 +45,7 @@ def apply(program: Program, log: Log, stages: Sequence[Stage], changes: Changes)
     for table in program.tables.values():
         if table.stream is not None:
             log.create(table.stream)
+    release(log)
     actual = replace(actual, streams=log.status())
     plans = dict(actual.plans)
     pipelines = {pipeline.name: pipeline for pipeline in program.pipelines}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from qanat.control.actual import Actual, Commit
+from qanat.control.archives import archive_changes
 from qanat.control.history import Need, need_of
 from qanat.control.spans import Reach, reach_of
 from qanat.control.stages import History, PipelineStage, Stage, StreamStage
@@ -54,6 +55,7 @@ def _stream(known: Stream, wanted: Stream) -> StreamStage:
     ):
         if before != after:
             changes.append(f"{what} was {_limit(before)}, is {_limit(after)}")
+    changes += archive_changes(known, wanted)
     return StreamStage(known.name, "changed" if changes else "unchanged", tuple(changes))
 
 

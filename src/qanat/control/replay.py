@@ -15,6 +15,7 @@ import polars as pl
 
 from qanat.control.actual import Actual, Commit, Version, consumers_of, read_actual
 from qanat.control.apply import before, committed
+from qanat.control.archives import refuse_archived
 from qanat.control.diff import ASSUMED_RATE
 from qanat.control.event_times import follows_event_time, times_of
 from qanat.control.history import need_of
@@ -75,6 +76,7 @@ class Replay:
         self._stream = _stream_of(self._pipeline, program)
         self._actual = read_actual(log, (one.name for one in program.pipelines))
         _check_window(self._pipeline, window)
+        refuse_archived(self._stream, log)
         self._commit = _commit_of(name, self._actual)
         self._reach = reach_of(self._pipeline, self._commit, self._actual, window.begin)
         self._readers = readers_of(self._stream.name, program, self._actual, name)

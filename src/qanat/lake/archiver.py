@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from qanat.clock import now_ms
 from qanat.errors import ArchiveError
 from qanat.lake.files import Written
@@ -97,12 +99,23 @@ class Archiver:
         hint = "another lake.url for this project; or, to go on here, put log.db back from the same time as the lake"
         if table.origin != origin:
             raise ArchiveError(f"{table.url} holds rows of another log", hint=hint)
+        begun = self._version(status.stream.name)
         for number, end in table.positions(status.ends).items():
+            if 0 < end <= begun.get(number, 0):
+                raise ArchiveError(
+                    f"{table.url} holds rows of {status.stream.name} from before it was replayed",
+                    hint="another lake.url for this project, or move that table away",
+                )
             if end > status.ends[number]:
                 place = f"{status.stream.name}/{number}"
                 raise ArchiveError(
                     f"{table.url} has {place} up to row {end}, the log up to {status.ends[number]}", hint=hint
                 )
+
+    def _version(self, stream: str) -> dict[int, int]:
+        """At which offsets the rows of a stream that was replayed begin; see `qanat.control.actual.Version`."""
+        data = self._log.state(f"version/{stream}")
+        return {} if data is None else dict(msgspec.msgpack.decode(data)["starts"])
 
     def _round(self, status: StreamStatus, table: LakeTable) -> Round:
         stream = status.stream
