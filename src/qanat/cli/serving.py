@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qanat.cli.streams import lags
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from qanat.log.archive import Archive
     from qanat.log.base import Log
     from qanat.model.api import Api
+    from qanat.model.project import Project
+    from qanat.model.streams import Stream
+    from qanat.observe.metrics import Metrics
+    from qanat.serve.aggregates import Aggregates
     from qanat.serve.context import Mount
     from qanat.sql.embedded import Engine
     from qanat.sql.plan import Program
@@ -53,6 +57,16 @@ def mount_api(
     )
     mount(gateway.app, context)
     return context
+
+
+def open_aggregates(project: Project, streams: Mapping[str, Stream], metrics: Metrics) -> Aggregates:
+    """What is declared under `serve`, with the project's cache. Raises `ConfigError`."""
+    from qanat.serve.aggregates import Aggregates
+    from qanat.stores.cache.aside import Aside
+    from qanat.stores.cache.switch import Switch
+
+    aside = Aside(Switch(project.cache, metrics))
+    return Aggregates(project.serve, streams, aside, metrics, invalidate=project.cache.invalidate)
 
 
 def pipeline_states(engine: Engine, program: Program, log: Log) -> list[PipelineState]:

@@ -14,7 +14,7 @@ from qanat.cli.archiving import archive_service
 from qanat.cli.contracts import ProjectContracts
 from qanat.cli.project import Folder
 from qanat.cli.running import forget_running, write_running
-from qanat.cli.serving import mount_api
+from qanat.cli.serving import mount_api, open_aggregates
 from qanat.cli.streams import all_streams, with_retention, written_by
 from qanat.clock import now_ms
 from qanat.errors import QanatError
@@ -53,7 +53,9 @@ class Station:
             contracts = self._contracts.take_over()
             config = replace(config, accepts=inputs, contracts=contracts)
             self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
-            mount_api(self.gateway, self._engine, program, self._log, folder.project.api)
+            self._aggregates = open_aggregates(folder.project, streams, metrics)
+            also = (self._aggregates.mount,)
+            mount_api(self.gateway, self._engine, program, self._log, folder.project.api, also=also)
         except BaseException:
             self._close()
             raise
@@ -72,6 +74,7 @@ class Station:
         for stream in (dead_letter_stream(), late_stream()):
             self._log.create(self._project.retained(stream))
         write_running(self._data, self._config, self.gateway.http_port)
+        self._aggregates.start()
         self._thread.start()
         if self._archiving is not None:
             self._archiving.start()
@@ -84,6 +87,7 @@ class Station:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.gateway.stop()
+        await self._aggregates.stop()
         self._engine.stop()
         await asyncio.to_thread(self._thread.join)
         if self._archiving is not None:
@@ -105,7 +109,7 @@ class Station:
     def _checks(self) -> Mapping[str, str | None]:
         pipelines = {f"pipeline {status.name}": status.error for status in self._engine.status()}
         lake = {} if self._archiving is None else self._archiving.faults()
-        return {**self._faults, **pipelines, **lake}
+        return {**self._faults, **self._aggregates.checks(), **pipelines, **lake}
 
     async def _upkeep(self) -> None:
         maintain = getattr(self._log, "maintain", None)

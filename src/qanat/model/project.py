@@ -23,6 +23,7 @@ from qanat.model.lake import Lake
 from qanat.model.sections import Duration as Duration
 from qanat.model.sections import Section as _Section
 from qanat.model.sections import Size as Size
+from qanat.model.serve import Serve
 from qanat.model.sources import Source
 from qanat.model.streams import Stream
 
@@ -198,6 +199,7 @@ class Project(_Section, frozen=True):
     cache: Cache = Cache()
     lake: Lake = Lake()
     api: Api = Api()
+    serve: Serve = Serve()
 
     def retained(self, stream: Stream) -> Stream:
         """The stream, with the project's retention where it has none of its own."""

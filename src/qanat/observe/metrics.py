@@ -33,6 +33,9 @@ made per flush or micro-batch, never per message.
 | qanat_cache_in_use, qanat_cache_breaker_state | driver | 1 = asked now; 0 closed, 1 half-open, 2 open |
 | qanat_cache_invalidated_total, qanat_cache_owed | driver | tags whose answers were dropped; tags still to be |
 | qanat_cache_made_total, qanat_cache_shared_total | outcome; none | answers made; waits for one on its way |
+| qanat_aggregate_seconds | outcome | one request in the server: hit, miss, refused |
+| qanat_aggregate_made_seconds | source | one answer made, of rows in memory (recent) or by sql |
+| qanat_aggregate_recent_bytes | aggregate | rows in memory |
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from qanat.observe.aggregates import Aggregates
 from qanat.observe.caches import Caches
 
 #: The content type of `Metrics.render`.
@@ -59,6 +63,7 @@ class Metrics:
         self._pipeline()
         self._lake()
         self.caches = Caches(self.registry)
+        self.aggregates = Aggregates(self.registry)
 
     def render(self) -> bytes:
         """The Prometheus text form of everything."""
