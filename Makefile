@@ -35,7 +35,7 @@ lint: $(DEV) ## ruff, mypy --strict and the order of the rooms
 bench: $(DEV) ## qanat beside Flink, Pathway and Bytewax on the same file; prints a table and writes it as JSON
 	@$(BIN)/python -m bench all
 
-services: $(DEV) ## what the service-backed tests need: mosquitto and its clients, PostgreSQL, Redis, Memcached, Chromium, a JDK with Maven, Flink's jars
+services: $(DEV) ## what the service-backed tests need: mosquitto and its clients, PostgreSQL, Redis, Memcached, Chromium, a JDK with Maven, the jars of Flink and Cassandra
 	@missing=; \
 	command -v mosquitto_pub >/dev/null || missing="$$missing mosquitto-clients"; \
 	test -x /usr/sbin/mosquitto || command -v mosquitto >/dev/null || missing="$$missing mosquitto"; \
@@ -51,7 +51,7 @@ services: $(DEV) ## what the service-backed tests need: mosquitto and its client
 	  $$run apt-get update -qq && \
 	  $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "make services: no apt-get here; install$$missing, or the tests that need them are skipped" >&2; fi
-	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(BIN)/python -m bench.install flink; fi
+	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(BIN)/python -m bench.install flink cassandra; fi
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .qanat

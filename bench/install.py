@@ -1,8 +1,8 @@
-"""Puts the peers in place, once: a virtual environment each with pinned packages, and Flink's jars.
+"""Puts the peers in place, once: a virtual environment each with pinned packages, the jars of Flink and Cassandra.
 
 Flink comes from PyPI: the source archive of `apache-flink-libraries` holds the jars of the distribution under `deps/`.
-The SQL Gateway is not among them and comes from Maven Central, through Maven. Each piece ends with a stamp that names
-what was installed; what bears the right stamp is not touched again.
+The SQL Gateway is not among them and comes from Maven Central, through Maven, as Cassandra does. Each piece ends with a
+stamp that names what was installed; what bears the right stamp is not touched again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,24 @@ from bench.process import CommandError
 from bench.work import BENCH, WORK, empty_folder
 
 FLINK_VERSION = "2.3.0"
+CASSANDRA_VERSION = "5.0.5"
+
+_CASSANDRA_POM = """\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>qanat</groupId>
+  <artifactId>cassandra</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.cassandra</groupId>
+      <artifactId>cassandra-all</artifactId>
+      <version>{version}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
 
 
 def python_of(peer: str) -> Path:
@@ -34,6 +52,18 @@ def flink_home() -> Path:
     """Flink's `lib`, `opt`, `plugins` and `bin`, and the SQL Gateway's jar in `gateway`; fetched at the first call."""
     _require("java")
     return _installed("flink", FLINK_VERSION, _fetch_flink)
+
+
+def cassandra_home() -> Path:
+    """Cassandra's jars and those that they need, in `lib`; fetched at the first call."""
+    _require("java", "Cassandra")
+    return _installed("cassandra", CASSANDRA_VERSION, _fetch_cassandra)
+
+
+def cassandra_is_here() -> bool:
+    """Whether `cassandra_home` has nothing to fetch."""
+    mark = WORK / "cassandra" / "installed"
+    return shutil.which("java") is not None and mark.exists() and mark.read_text() == CASSANDRA_VERSION
 
 
 def _installed(name: str, stamp: str, make: Callable[[Path], None]) -> Path:
@@ -51,9 +81,9 @@ def _make_environment(home: Path, requirements: Path) -> None:
     _run(home / "bin" / "python", "-m", "pip", "install", "-q", "-r", requirements)
 
 
-def _require(tool: str) -> None:
+def _require(tool: str, who: str = "Flink") -> None:
     if shutil.which(tool) is None:
-        raise CommandError(f"Flink needs `{tool}`: install a JDK 17 and Maven, or leave flink out of --peers")
+        raise CommandError(f"{who} needs `{tool}`: install a JDK 17 and Maven, or leave {who.lower()} out")
 
 
 def _fetch_flink(home: Path) -> None:
@@ -83,6 +113,14 @@ def _fetch_flink(home: Path) -> None:
     _run("mvn", "-q", "-B", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={home / 'gateway'}")
 
 
+def _fetch_cassandra(home: Path) -> None:
+    _require("mvn", "Cassandra")
+    pom = home / "pom.xml"
+    pom.write_text(_CASSANDRA_POM.format(version=CASSANDRA_VERSION))
+    copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={home / 'lib'}"]
+    _run("mvn", "-q", "-B", "-f", pom, *copy)
+
+
 def _unpack_deps(archive: Path, home: Path) -> None:
     with tarfile.open(archive) as packed:
         for member in packed:
@@ -99,5 +137,6 @@ def _run(*command: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or ["flink", "pathway", "bytewax"]:
-        sys.stdout.write(f"{flink_home() if chosen == 'flink' else python_of(chosen)}\n")
+    homes = {"flink": flink_home, "cassandra": cassandra_home}
+    for chosen in sys.argv[1:] or ["flink", "cassandra", "pathway", "bytewax"]:
+        sys.stdout.write(f"{homes[chosen]() if chosen in homes else python_of(chosen)}\n")
