@@ -60,9 +60,7 @@ class Farm:
     ) -> Query:
         """Queries over log and lake."""
         folders = [str(self.folder / "lake")]
-        return Query.over(
-            self.log, archive=archive or self.archive, folders=folders, settings=settings, tables=tables
-        )
+        return Query.over(self.log, archive=archive or self.archive, folders=folders, settings=settings, tables=tables)
 
     def redeclare(self, sql: str) -> None:
         """Change a stream."""
