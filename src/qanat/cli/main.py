@@ -20,6 +20,7 @@ from qanat.cli.device import app as device
 from qanat.cli.explain import explain
 from qanat.cli.init import init
 from qanat.cli.key import app as key
+from qanat.cli.lake import app as lake
 from qanat.cli.plan import plan
 from qanat.cli.query import query
 from qanat.cli.replay import replay
@@ -109,6 +110,7 @@ app.command("test")(run_tests)
 app.add_typer(dead, name="dead")
 app.add_typer(device, name="device")
 app.add_typer(key, name="key")
+app.add_typer(lake, name="lake")
 app.add_typer(schema, name="schema")
 app.add_typer(sim, name="sim")
 app.command("demo")(demo)
