@@ -146,8 +146,8 @@ def _ask(query: Any, files: Sequence[Path], outcome: Outcome, runs: int, say: Ca
     for name, sql in (("scan", _SCAN), ("whole", _WHOLE), ("point", point)):
         answers = []
         for _ in range(runs + 1):  # the first one warms both
-            answers.append(_timed(outcome, f"{name}, qanat", lambda: query.table(sql)))
-            answers.append(_timed(outcome, f"{name}, DuckDB", lambda: plain.sql(sql).to_arrow_table()))
+            answers.append(_timed(outcome, f"{name}, qanat", lambda sql=sql: query.table(sql)))
+            answers.append(_timed(outcome, f"{name}, DuckDB", lambda sql=sql: plain.sql(sql).to_arrow_table()))
         outcome.right &= all(_same(one, answers[0]) for one in answers)
         say(f"{name}: {_median(outcome, f'{name}, qanat') * 1000:,.1f} ms")
     for _ in range(max(runs, 50) + 1):

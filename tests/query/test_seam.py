@@ -270,8 +270,8 @@ def test_every_type_comes_back_from_the_files_as_it_was(tmp_path: Path) -> None:
     values = {
         "a": 1, "b": 2, "c": 3, "d": 4, "e": 0.5, "f": 0.25, "g": decimal.Decimal("1.2345"), "h": True, "i": "ü",
         "j": b"\0x", "k": dt.date(2026, 1, 2), "l": time, "m": moment, "n": moment, "o": moment,
-        "p": moment.replace(tzinfo=dt.UTC), "q": [1, None], "r": {"x": 1, "y": time}, "s": [("k", 1)], "t": [time, None],
-        "u": [("k", time)],
+        "p": moment.replace(tzinfo=dt.UTC), "q": [1, None], "r": {"x": 1, "y": time}, "s": [("k", 1)],
+        "t": [time, None], "u": [("k", time)],
     }  # fmt: skip
     farm.feed([values, dict.fromkeys(values)], "everything")
     query = farm.query()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,7 +82,6 @@ class PostgresTable:
             with psycopg.connect(self._declared.url, connect_timeout=10, **given) as connection:
                 connection.read_only = True
                 connection.execute("SET TIME ZONE 'UTC'")
-                _load_json_as_text(connection)
                 yield connection
         except psycopg.Error as error:
             raise self._said(psycopg, error, password) from None
@@ -156,12 +154,6 @@ def _bound(column: Column, value: int | None) -> Any:
     except OverflowError:
         return None
     return moment if column.type.tz is not None else moment.replace(tzinfo=None)
-
-
-def _load_json_as_text(connection: Any) -> None:
-    from psycopg.types.json import set_json_loads
-
-    set_json_loads(lambda data: json.dumps(json.loads(data)), connection)
 
 
 def _password_in(psycopg: Any, url: str) -> str | None:
