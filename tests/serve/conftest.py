@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,25 @@ class Server:
     def feed(self, stream: str, rows: list[dict[str, Any]], **more: Any) -> None:
         answer = httpx.post(f"{self.url}/streams/{stream}", json=rows, timeout=60, **more)
         assert answer.json()["accepted"] == len(rows), answer.text
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        """Until something has come about."""
+        ending = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < ending, "it did not come about"
+            time.sleep(0.01)
+
+    def wait_until_demanded(self) -> None:
+        """Until the gateway has heard that there are keys."""
+        self.wait(lambda: bool(self.context.auth.demanded))
+
+    def lives(self) -> list[Any]:
+        """The live connections that are open."""
+        import gc
+
+        from qanat.serve.live import Live
+
+        return [one for one in gc.get_objects() if isinstance(one, Live)]
 
     def close(self) -> None:
         self.run(self.gateway.stop())

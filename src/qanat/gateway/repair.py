@@ -125,6 +125,18 @@ class Repair:
                 found += self._run(part, terms, allowed)
         return found
 
+    def drop(self, offsets: Sequence[int], allowed: Allowed) -> dict[int, str]:
+        """Put letters aside as if they had been repaired: `dropped`, `repaired before`, `not allowed` or `gone`."""
+        found = dict.fromkeys(offsets, "gone")
+        with self._turn:
+            for letter in oldest(self._log, Wanted(ids=frozenset(offsets), repaired=True)):
+                fate = "dropped" if allowed(letter.stream or "", letter.origin) else "not allowed"
+                found[letter.offset] = Fate.ALREADY.value if letter.repaired else fate
+            dropped = [offset for offset, fate in found.items() if fate == "dropped"]
+            if dropped:
+                self._log.submit(Transaction(state=Repaired(self._log).marked(dropped))).result()
+        return found
+
     def examine(self, letter: Letter, terms: Terms = Terms()) -> Finding:
         """What would become of the letter now, column by column."""
         route = self._route(letter, terms)

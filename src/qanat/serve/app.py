@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
@@ -13,11 +15,15 @@ from qanat.serve.asking import Asker
 from qanat.serve.context import ServeContext
 from qanat.serve.head import Head
 from qanat.serve.live import Desk
+from qanat.serve.openapi import document
+from qanat.serve.pages import mount_pages
+from qanat.serve.v1.dead_letters import mount_dead_letters
 from qanat.serve.v1.live import mount_live
 from qanat.serve.v1.pipelines import mount_pipelines
 from qanat.serve.v1.query import mount_query
 from qanat.serve.v1.ready import mount_ready
 from qanat.serve.v1.rows import mount_rows
+from qanat.serve.v1.sites import mount_sites
 from qanat.serve.v1.streams import mount_streams
 
 #: Smaller answers are not worth it.
@@ -33,10 +39,14 @@ def mount(app: FastAPI, context: ServeContext) -> None:
     mount_live(app, context, desk)
     mount_rows(app, context)
     mount_query(app, context, asker)
+    mount_sites(app, context)
+    mount_dead_letters(app, context)
     mount_pipelines(app, context)
     mount_ready(app, context)
+    mount_pages(app)
     for one in context.also:
         one(app, context)
+    app.openapi = document(app, metadata.version("qanat"))  # type: ignore[method-assign]  # as FastAPI has it done
 
     @app.exception_handler(RequestValidationError)
     async def on_parameters(_: Request, error: RequestValidationError) -> Response:

@@ -8,12 +8,13 @@ from enum import Enum
 from typing import Any
 
 import orjson
+import polars as pl
 import pyarrow as pa
 
 from qanat.codec.csv import CsvOptions
 from qanat.codec.csv import encode_lines as encode_csv
 from qanat.codec.json import encode_lines
-from qanat.errors import DataError
+from qanat.errors import DataError, QanatError
 from qanat.gateway.http.problems import RefusedError
 
 
@@ -79,10 +80,10 @@ def write_rows(rows: pa.Table, form: Form, around: Mapping[str, Any]) -> Body:
     """The rows; in JSON with `around` beside them. Raises `DataError` for a type that the form cannot hold."""
     try:
         return Body(_written(rows, form, around), f"{form.value}; charset=utf-8" if form is Form.CSV else form.value)
-    except (pa.ArrowException, ValueError, TypeError) as error:
+    except (pa.ArrowException, pl.exceptions.PolarsError, QanatError, ValueError, TypeError) as error:
         raise DataError(
             f"the rows cannot be written as {form.value}: {str(error).splitlines()[0]}",
-            hint="ask for application/vnd.apache.arrow.stream, or cast the column",
+            hint="ask for application/vnd.apache.arrow.stream, or cast the column: x::VARCHAR",
         ) from error
 
 

@@ -100,6 +100,7 @@ class SitesModel(Model):
     """All sites."""
 
     sites: list[SiteModel]
+    complete: bool = Field(description="false where there are more sensors than are remembered")
 
 
 class PipelineModel(Model):
