@@ -33,6 +33,7 @@ ROOMS = {"model", "observe", "log", "codec", "gateway", "sql", "lake", "stores",
     "trial",
     "contracts",
     "cli",
+    "notify",
 }
 GROUND = {"__init__.py", "__main__.py", "errors.py", "clock.py", "py.typed"}
 

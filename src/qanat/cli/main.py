@@ -27,6 +27,7 @@ from qanat.cli.replay import replay
 from qanat.cli.run import run
 from qanat.cli.schema import app as schema
 from qanat.cli.sim import app as sim
+from qanat.cli.sink import app as sink
 from qanat.cli.sources import sources
 from qanat.cli.status import status
 from qanat.cli.tail import tail
@@ -113,6 +114,7 @@ app.add_typer(key, name="key")
 app.add_typer(lake, name="lake")
 app.add_typer(schema, name="schema")
 app.add_typer(sim, name="sim")
+app.add_typer(sink, name="sink")
 app.command("demo")(demo)
 app.add_typer(bench, name="bench")
 

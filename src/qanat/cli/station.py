@@ -21,6 +21,7 @@ from qanat.errors import QanatError
 from qanat.gateway import Gateway, GatewayConfig
 from qanat.log import open_log
 from qanat.model.streams import DEAD_LETTERS, LATE, dead_letter_stream, late_stream
+from qanat.notify import open_sinks
 from qanat.observe.metrics import Metrics
 from qanat.sql.embedded import Engine, EngineOptions
 from qanat.sql.plan import Program
@@ -52,6 +53,7 @@ class Station:
             self._archiving = archive_service(folder, self._log, metrics)  # before retention deletes anything
             contracts = self._contracts.take_over()
             config = replace(config, accepts=inputs, contracts=contracts)
+            self._sinks = open_sinks(folder.project.sinks, streams, self._log, metrics, folder.path)  # before new rows
             self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
             self._aggregates = open_aggregates(folder.project, streams, metrics)
             also = (self._aggregates.mount,)
@@ -73,6 +75,8 @@ class Station:
             raise
         for stream in (dead_letter_stream(), late_stream()):
             self._log.create(self._project.retained(stream))
+        for sink in self._sinks:
+            sink.start()
         write_running(self._data, self._config, self.gateway.http_port)
         self._aggregates.start()
         self._thread.start()
@@ -89,6 +93,8 @@ class Station:
         await self.gateway.stop()
         await self._aggregates.stop()
         self._engine.stop()
+        for sink in self._sinks:
+            await asyncio.to_thread(sink.stop)
         await asyncio.to_thread(self._thread.join)
         if self._archiving is not None:
             await asyncio.to_thread(self._archiving.stop)  # what has come until now is archived, too
@@ -109,7 +115,8 @@ class Station:
     def _checks(self) -> Mapping[str, str | None]:
         pipelines = {f"pipeline {status.name}": status.error for status in self._engine.status()}
         lake = {} if self._archiving is None else self._archiving.faults()
-        return {**self._faults, **self._aggregates.checks(), **pipelines, **lake}
+        sinks = {f"sink {sink.name}": sink.fault for sink in self._sinks}
+        return {**self._faults, **sinks, **self._aggregates.checks(), **pipelines, **lake}
 
     async def _upkeep(self) -> None:
         maintain = getattr(self._log, "maintain", None)

@@ -24,6 +24,7 @@ from qanat.model.sections import Duration as Duration
 from qanat.model.sections import Section as _Section
 from qanat.model.sections import Size as Size
 from qanat.model.serve import Serve
+from qanat.model.sinks import Sink, problem_of
 from qanat.model.sources import Source
 from qanat.model.streams import Stream
 
@@ -196,6 +197,7 @@ class Project(_Section, frozen=True):
     pipelines: dict[str, PipelineSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     contracts: dict[str, Contract] = msgspec.field(default_factory=dict)
+    sinks: dict[str, Sink] = msgspec.field(default_factory=dict)
     cache: Cache = Cache()
     lake: Lake = Lake()
     api: Api = Api()
@@ -251,6 +253,9 @@ def validate(raw: object, source: str, line_of: Callable[[Path], int | None]) ->
         _check_user(user, ("users", number), fail)
     for name, declared in project.sources.items():
         _check_source(name, declared, ("sources", name), fail)
+    for name, sink in project.sinks.items():
+        if (problem := problem_of(sink)) is not None:
+            raise fail(("sinks", name), f"sink {name!r} {problem}", "docs/alerts.md shows sinks of every kind")
     return project
 
 

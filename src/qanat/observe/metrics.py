@@ -24,6 +24,11 @@ made per flush or micro-batch, never per message.
 | qanat_pipeline_idle_partitions | pipeline | partitions left out of its watermark because they are silent |
 | qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
 | qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
+| qanat_sink_sent_total, qanat_sink_quiet_total, qanat_sink_dead_letters_total | sink | rows delivered; that were no news; given up |
+| qanat_sink_failures_total | sink, kind | tries that failed: down (the target) or refused (one alert) |
+| qanat_sink_breaker | sink | 0 closed, 1 half open, 2 open |
+| qanat_sink_raised | sink | alerts that are raised now |
+| qanat_sink_lag_rows | sink | rows of its stream not yet dealt with |
 | qanat_lake_rows_total, _files_total, _bytes_total | stream | archived, as files of their first commit |
 | qanat_lake_lag_rows, qanat_lake_lag_seconds | stream | not archived yet; since when the oldest of it is here |
 | qanat_lake_committed_ms | stream | the last commit of rows, ms since 1970 |
@@ -62,6 +67,7 @@ class Metrics:
         self._log()
         self._pipeline()
         self._lake()
+        self._sink()
         self.caches = Caches(self.registry)
         self.aggregates = Aggregates(self.registry)
 
@@ -179,6 +185,49 @@ class Metrics:
         self._lake_lag_rows.labels(stream).set(rows)
         self._lake_lag_seconds.labels(stream).set(seconds)
 
+    # --- sinks -------------------------------------------------------------------------------------------------------
+
+    def sink_sent(self, sink: str, rows: int) -> None:
+        """Rows were delivered."""
+        self._sink_sent.labels(sink).inc(rows)
+
+    def sink_quiet(self, sink: str, rows: int) -> None:
+        """Rows were read and said nothing new."""
+        self._sink_quiet.labels(sink).inc(rows)
+
+    def sink_failed(self, sink: str, kind: str) -> None:
+        """A try failed; `kind` is down or refused."""
+        self._sink_failures.labels(sink, kind).inc()
+
+    def sink_dead(self, sink: str, rows: int) -> None:
+        """Rows became dead letters."""
+        self._sink_dead.labels(sink).inc(rows)
+
+    def sink_state(self, sink: str, breaker: int, raised: int) -> None:
+        """How the breaker stands, and how many alerts are raised."""
+        self._sink_breaker.labels(sink).set(breaker)
+        self._sink_raised.labels(sink).set(raised)
+
+    def sink_lag(self, sink: str, rows: Callable[[], int]) -> None:
+        """How many rows wait is asked whenever the metrics are read."""
+        self._sink_lag.labels(sink).set_function(rows)
+
+    # --- hot stores --------------------------------------------------------------------------------------------------
+
+    def store_written(self, store: str, stream: str, rows: int, seconds: float) -> None:
+        """A hot store has got `rows`, which took so long."""
+        self._store_rows.labels(store, stream).inc(rows)
+        self._store_write.labels(store, stream).observe(seconds)
+
+    def store_failed(self, store: str, stream: str) -> None:
+        """A try to feed a hot store failed."""
+        self._store_errors.labels(store, stream).inc()
+
+    def store_lag(self, store: str, stream: str, rows: int, seconds: float) -> None:
+        """What a hot store has not got now, and since when the oldest of it is here."""
+        self._store_lag_rows.labels(store, stream).set(rows)
+        self._store_lag_seconds.labels(store, stream).set(seconds)
+
     # --- names -------------------------------------------------------------------------------------------------------
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -228,3 +277,12 @@ class Metrics:
         self._lag = self._gauge("pipeline_lag_rows", "Rows of the inputs not yet read", "pipeline")
         self._batch = self._histogram("pipeline_batch_seconds", "One micro-batch, read to commit", "pipeline")
         self._latency = self._histogram("pipeline_latency_seconds", "From arrival to result", "pipeline")
+
+    def _sink(self) -> None:
+        self._sink_sent = self._counter("sink_sent", "Rows delivered", "sink")
+        self._sink_quiet = self._counter("sink_quiet", "Rows that were no news", "sink")
+        self._sink_failures = self._counter("sink_failures", "Tries that failed", "sink", "kind")
+        self._sink_dead = self._counter("sink_dead_letters", "Rows given up", "sink")
+        self._sink_breaker = self._gauge("sink_breaker", "0 closed, 1 half open, 2 open", "sink")
+        self._sink_raised = self._gauge("sink_raised", "Alerts raised now", "sink")
+        self._sink_lag = self._gauge("sink_lag_rows", "Rows not yet dealt with", "sink")
