@@ -108,7 +108,7 @@ def parse(query: str, measure: Measure) -> Question:
         window,
         zone if aligned and window is not None else "UTC",
         aligned and window is not None,
-        tuple(sorted({_function(name) for name in _listed(given, "functions")})) or USUAL,
+        tuple(sorted({_function(name) for name in _listed(given, "functions")}, key=_rank)) or USUAL,
         _choice(given, "empty", ("true", "false"), "true") == "true",
     )
 
@@ -178,6 +178,11 @@ def _function(name: str) -> str:
             raise QuestionError(f"functions: {name} is beyond 100 per cent", hint="p0 to p100, such as p95 or p99.9")
         return "p" + repr(percent).removesuffix(".0")
     return _known("functions", name, (*FUNCTIONS, "p50", "p95", "p99"))
+
+
+def _rank(function: str) -> tuple[int, float]:
+    percent = percent_of(function)
+    return (FUNCTIONS.index(function), 0.0) if percent is None else (len(FUNCTIONS), percent)
 
 
 def percent_of(function: str) -> float | None:
