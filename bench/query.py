@@ -75,7 +75,7 @@ def measure(shape: Shape, runs: int, say: Callable[[str], None]) -> Outcome:
         _append(log, "live", shape, 0, shape.live)
         found = list((folder / "lake").rglob("*.parquet"))
         outcome = Outcome(shape, len(found), sum(path.stat().st_size for path in found))
-        with Query.over(log, archive=DeltaArchive(tables, log), folders=[str(folder / "lake")]) as query:
+        with Query.over(log, archive=DeltaArchive(tables, log)) as query:
             _ask(query, found, outcome, runs, say)
         return outcome
     finally:

@@ -59,8 +59,7 @@ class Farm:
         tables: Mapping[str, Outside] | None = None,
     ) -> Query:
         """Queries over log and lake."""
-        folders = [str(self.folder / "lake")]
-        return Query.over(self.log, archive=archive or self.archive, folders=folders, settings=settings, tables=tables)
+        return Query.over(self.log, archive=archive or self.archive, settings=settings, tables=tables)
 
     def redeclare(self, sql: str) -> None:
         """Change a stream."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ def _programs() -> Path | None:
     return Path(found).parent if found else None
 
 
-def started(folder: Path) -> Iterator[str]:
-    """Its address, HOST:PORT; the user is `qanat`, with `PASSWORD`."""
+def started() -> Iterator[tuple[str, Path]]:
+    """Its address, HOST:PORT, and its log; the user is `qanat`, with `PASSWORD`.
+
+    Its folder is none of pytest's, which every new run of pytest closes to other users.
+    """
     programs = _programs()
     if programs is None:
         _missing("PostgreSQL is not installed (make services)")
@@ -40,9 +44,12 @@ def started(folder: Path) -> Iterator[str]:
         if not shutil.which("runuser"):
             _missing("PostgreSQL does not run as root, and there is no runuser")
         as_user = ["runuser", "-u", "postgres", "--"]
-        for path in (folder, *folder.parents):
-            if path.stat().st_uid == 0 and path != Path(path.anchor):
-                path.chmod(path.stat().st_mode | 0o011)
+    with tempfile.TemporaryDirectory(prefix="qanat-pg-") as made:
+        yield from _run(programs, as_user, Path(made))
+
+
+def _run(programs: Path, as_user: list[str], folder: Path) -> Iterator[tuple[str, Path]]:
+    if as_user:
         shutil.chown(folder, "postgres")
     secret = folder / "password"
     secret.write_text(PASSWORD)
@@ -58,6 +65,6 @@ def started(folder: Path) -> Iterator[str]:
     log = str(folder / "log")
     subprocess.run([*as_user, control, "-D", data, "-l", log, "-o", options, "-w", "start"], **quiet)
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", folder / "log"
     finally:
         subprocess.run([*as_user, control, "-D", data, "-m", "immediate", "stop"], **quiet)

@@ -25,12 +25,10 @@ from .postgres import PASSWORD, started
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def server() -> Iterator[tuple[str, Path]]:
     """Address and log of a PostgreSQL."""
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    folder = tmp_path_factory.mktemp("pg")
-    for address in started(folder):
-        yield address, folder / "log"
+    yield from started()
 
 
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 678901)

@@ -6,7 +6,7 @@ A connection is used by one thread at a time. Whoever was interrupted or ran out
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,14 @@ class Allowed:
     files: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A connection, and the folders that it may read."""
+
+    connection: duckdb.DuckDBPyConnection
+    folders: frozenset[str]
+
+
 class Connections:
     """The pool."""
 
@@ -33,11 +41,12 @@ class Connections:
         self._settings, self._allowed = settings, allowed
         self._free = threading.Semaphore(settings.connections)
         self._lock = threading.Lock()
-        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._idle: list[Lent] = []
         self._closed = False
+        self._folders = frozenset(allowed.folders)
 
     @contextmanager
-    def lend(self, run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
+    def lend(self, run: Run) -> Iterator[Lent]:
         """A connection for one query, which must leave nothing behind on it.
 
         Raises `BackpressureError` where none gets free before the deadline.
@@ -49,39 +58,48 @@ class Connections:
                 hint="ask again later, or raise query.connections in qanat.yaml",
             )
         try:
-            connection = self._take()
+            lent = self._take()
             clean = False
             try:
-                with run.on(connection):
-                    yield connection
+                with run.on(lent.connection):
+                    yield lent
                 clean = not run.stopped
             finally:
-                self._give(connection, clean=clean)
+                self._give(lent, clean=clean)
         finally:
             self._free.release()
 
-    def _take(self) -> duckdb.DuckDBPyConnection:
+    def _take(self) -> Lent:
         with self._lock:
             if self._closed:
                 raise LogError("this query object is closed")
             if self._idle:
                 return self._idle.pop()
-        return connect(self._settings, self._allowed)
+            folders = self._folders
+        return Lent(connect(self._settings, Allowed(sorted(folders), self._allowed.files)), folders)
 
-    def _give(self, connection: duckdb.DuckDBPyConnection, *, clean: bool) -> None:
+    def _give(self, lent: Lent, *, clean: bool) -> None:
         with self._lock:
-            if clean and not self._closed:
-                self._idle.append(connection)
+            if clean and not self._closed and lent.folders == self._folders:
+                self._idle.append(lent)
                 return
-        connection.close()
+        lent.connection.close()
+
+    def allow(self, folders: Iterable[str]) -> None:
+        """Let connections read these folders, too: those that there are cannot learn it, and are closed."""
+        with self._lock:
+            self._folders |= frozenset(folders)
+            idle, self._idle = self._idle, []
+        for lent in idle:
+            lent.connection.close()
 
     def close(self) -> None:
         """Close idle connections now, the others when they come back."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        for lent in idle:
+            lent.connection.close()
 
 
 def connect(settings: QuerySettings, allowed: Allowed) -> duckdb.DuckDBPyConnection:

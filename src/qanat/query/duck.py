@@ -26,7 +26,7 @@ from qanat.query.as_of import NOW, AsOf
 from qanat.query.connections import Allowed, Connections, connect
 from qanat.query.constants import Values
 from qanat.query.limits import Handle, Run
-from qanat.query.mount import Mount, Wanted, mounted
+from qanat.query.mount import FoldersError, Mount, Wanted, mounted
 from qanat.query.outside import Outside
 from qanat.query.outside.files import FileTable
 from qanat.query.reading import Reading
@@ -55,12 +55,11 @@ class Query:
         log_url: str,
         *,
         archive: Archive | None = None,
-        folders: Sequence[str] = (),
         tables: Mapping[str, Outside] | None = None,
         settings: QuerySettings | None = None,
     ) -> None:
-        """`folders`: where the archive's files lie, if on this machine. `tables`: those outside, by name."""
-        self._prepare(open_log(log_url, read_only=True), archive, folders, tables or {}, settings or QuerySettings())
+        """`archive`: where older rows lie; `tables`: those outside, by name."""
+        self._prepare(open_log(log_url, read_only=True), archive, tables or {}, settings or QuerySettings())
         self._owned = True
 
     @classmethod
@@ -69,13 +68,12 @@ class Query:
         log: Log,
         *,
         archive: Archive | None = None,
-        folders: Sequence[str] = (),
         tables: Mapping[str, Outside] | None = None,
         settings: QuerySettings | None = None,
     ) -> Self:
         """Queries over a log that is open already, and that stays open."""
         query = cls.__new__(cls)
-        query._prepare(log, archive, folders, tables or {}, settings or QuerySettings())
+        query._prepare(log, archive, tables or {}, settings or QuerySettings())
         query._owned = False
         return query
 
@@ -83,7 +81,6 @@ class Query:
         self,
         log: Log,
         archive: Archive | None,
-        folders: Sequence[str],
         tables: Mapping[str, Outside],
         settings: QuerySettings,
     ) -> None:
@@ -91,7 +88,7 @@ class Query:
         files = [table for table in tables.values() if isinstance(table, FileTable)]
         around = [table.folder for table in files if table.is_pattern]
         alone = [table.path for table in files if not table.is_pattern]
-        self._connections = Connections(settings, Allowed([*folders, *around], alone))
+        self._connections = Connections(settings, Allowed(around, alone))
         self._statements = Statements()
         self._reaches: dict[str, Reach] = {}
 
@@ -104,9 +101,8 @@ class Query:
             try:
                 with self._answer(sql, parameters, as_of, run) as reader:
                     return pa.Table.from_batches(self._limited(reader, run), reader.schema)
-            except (MovedError, _VanishedError) as error:
-                if last:
-                    raise _given_up(error) from error
+            except _AGAIN as error:
+                self._prepare_again(error, last=last)
         raise AssertionError("the last attempt raises")
 
     def batches(
@@ -125,9 +121,8 @@ class Query:
                         begun = True
                         yield batch
                 return
-            except (MovedError, _VanishedError) as error:
-                if begun or last:
-                    raise _given_up(error) from error
+            except _AGAIN as error:
+                self._prepare_again(error, last=begun or last)
 
     def streams(self) -> dict[str, pa.Schema]:
         """The streams that there are to query, with their declared columns."""
@@ -138,8 +133,8 @@ class Query:
         """The streams and outside tables that a statement reads, for who has to decide whether it may. Runs nothing."""
         run = self._run(None)
         known = [*self._log.status(), *self._tables]
-        with self._connections.lend(run) as connection:
-            reading = self._statements.check(connection, sql)
+        with self._connections.lend(run) as lent:
+            reading = self._statements.check(lent.connection, sql)
         return frozenset(name for name in known if reading.names(name))
 
     def close(self) -> None:
@@ -154,19 +149,29 @@ class Query:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _prepare_again(self, error: QanatError, *, last: bool) -> None:
+        """Make ready for the next attempt, or raise what was wrong with the last one."""
+        if last and isinstance(error, _VanishedError):
+            hint = "ask again"
+            raise ArchiveError(f"files of the archive cannot be read: {error.message}", hint=hint) from error
+        if last:
+            raise error
+        if isinstance(error, FoldersError):
+            self._connections.allow(error.folders)
+
     def _run(self, handle: Handle | None) -> Run:
         timeout = self._settings.timeout
         return Run(None if timeout is None else timeout / 1000, handle)
 
     @contextmanager
     def _answer(self, sql: str, parameters: Parameters, as_of: AsOf, run: Run) -> Iterator[pa.RecordBatchReader]:
-        with self._connections.lend(run) as connection:
-            reading = self._statements.check(connection, sql)
+        with self._connections.lend(run) as lent:
+            reading = self._statements.check(lent.connection, sql)
             values = Values(parameters, time.time_ns() // 1000)
             wanted = Wanted(reading, values, as_of, run.check)
-            with mounted(connection, wanted, self._reaches) as mount, self._translated(sql, mount, run):
+            with mounted(lent, wanted, self._reaches) as mount, self._translated(sql, mount, run):
                 self._mount(mount, reading, sql)
-                reader = _relation(connection, sql, parameters).to_arrow_reader(_BATCH)
+                reader = _relation(lent.connection, sql, parameters).to_arrow_reader(_BATCH)
                 try:
                     yield reader
                 finally:
@@ -224,10 +229,8 @@ class _VanishedError(ArchiveError):
     """A file of the archive is not as it was taken to be: gone, or with other columns than the first one."""
 
 
-def _given_up(error: QanatError) -> QanatError:
-    if isinstance(error, _VanishedError):
-        return ArchiveError(f"files of the archive cannot be read: {error.message}", hint="ask again")
-    return error
+#: After these a query begins anew.
+_AGAIN = (MovedError, _VanishedError, FoldersError)
 
 
 def _attempts() -> Iterator[bool]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow.dataset as ds
 
 from qanat.errors import ArchiveError, ConfigError
-from qanat.log.archive import Archive, Pieces
+from qanat.log.archive import DATE, Archive, Pieces
 from qanat.log.base import Log
 from qanat.query.archived import Reach, files_of, view_of
 from qanat.query.as_of import AsOf
-from qanat.query.connections import quoted
+from qanat.query.connections import Lent, quoted
 from qanat.query.constants import Values
 from qanat.query.outside import Outside
 from qanat.query.outside.base import OutsideScan
@@ -25,6 +26,14 @@ from qanat.query.scan import StreamScan
 from qanat.query.snapshot import Moment, bounds_of, covers, scan_of
 
 _LIVE, _FILES = "__live_", "__files_"
+
+
+class FoldersError(ArchiveError):
+    """Files lie in folders that the connection may not read yet."""
+
+    def __init__(self, folders: Collection[str]) -> None:
+        super().__init__("the archive has files in a folder that is new")
+        self.folders = folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Mount:
     """Puts tables on a connection, and takes them away. `reaches`: by stream, how different files are known to be.
     `scans`: those that Python reads, with what they raised."""
 
-    connection: duckdb.DuckDBPyConnection
+    lent: Lent
     wanted: Wanted
     reaches: dict[str, Reach]
     scans: list[StreamScan | OutsideScan] = field(default_factory=list)
@@ -90,10 +99,18 @@ class Mount:
 
     def _source(self, stream: str, pieces: Pieces, reach: Reach) -> str:
         if "://" not in pieces.files[0].removeprefix("file://"):
-            return files_of([one.removeprefix("file://") for one in pieces.files], pieces.schema, reach)
+            files = [one.removeprefix("file://") for one in pieces.files]
+            self._check_folders(files)
+            return files_of(files, pieces.schema, reach)
         name = f"{_FILES}{stream}"
         self._register(name, remote(pieces))
         return quoted(name)
+
+    def _check_folders(self, files: Sequence[str]) -> None:
+        """A table's files lie in one folder; the connection must have been told of it."""
+        folders = {file.partition(f"/{DATE}=")[0] if f"/{DATE}=" in file else str(Path(file).parent) for file in files}
+        if not folders <= self.lent.folders:
+            raise FoldersError(folders)
 
     def widen(self) -> bool:
         """Files turned out to have different columns: look at all of them the next time. Whether that is new."""
@@ -122,11 +139,11 @@ class Mount:
             self._register(name, scan)
 
     def _register(self, name: str, source: Any) -> None:
-        self.connection.register(name, source)
+        self.lent.connection.register(name, source)
         self._registered.append(name)
 
     def _view(self, name: str, select: str) -> None:
-        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {select}").fetchall()
+        self.lent.connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {select}").fetchall()
         self._views.append(name)
 
     def failure(self) -> Exception | None:
@@ -136,9 +153,9 @@ class Mount:
     def clear(self) -> None:
         """Take everything away."""
         for name in self._views:
-            self.connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}").fetchall()
+            self.lent.connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}").fetchall()
         for name in self._registered:
-            self.connection.unregister(name)
+            self.lent.connection.unregister(name)
 
 
 def remote(pieces: Pieces) -> ds.Dataset:
@@ -154,9 +171,9 @@ def remote(pieces: Pieces) -> ds.Dataset:
 
 
 @contextmanager
-def mounted(connection: duckdb.DuckDBPyConnection, wanted: Wanted, reaches: dict[str, Reach]) -> Iterator[Mount]:
+def mounted(lent: Lent, wanted: Wanted, reaches: dict[str, Reach]) -> Iterator[Mount]:
     """A mount that is cleared in the end. What clearing raises on a connection that was interrupted does not matter."""
-    mount = Mount(connection, wanted, reaches)
+    mount = Mount(lent, wanted, reaches)
     try:
         yield mount
     except BaseException:
