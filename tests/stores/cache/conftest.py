@@ -49,8 +49,7 @@ class Bench:
 
     async def settled(self) -> None:
         """Wait until nothing is on its way any more."""
-        while self.aside._tasks:
-            await asyncio.gather(*self.aside._tasks, return_exceptions=True)
+        await self.aside.idle()
 
 
 def settings(*urls: str, **more: Any) -> Cache:

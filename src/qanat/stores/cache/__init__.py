@@ -54,9 +54,16 @@ def open_cache(url: str, options: CacheOptions | None = None) -> CacheDriver:
 
 
 def open_server(
-    server: CacheServer, memory: int, clock: Clock = SYSTEM, env: Mapping[str, str] = os.environ
+    server: CacheServer,
+    memory: int,
+    clock: Clock = SYSTEM,
+    env: Mapping[str, str] = os.environ,
+    base: Path | None = None,
 ) -> CacheDriver:
-    """The cache that a project declares. Raises `ConfigError`, also where the variable of its password is not set."""
+    """The cache that a project in the folder `base` declares.
+
+    Raises `ConfigError`, also where the variable of its password is not set.
+    """
     password = None
     if server.password_env is not None:
         password = env.get(server.password_env)
@@ -66,7 +73,7 @@ def open_server(
                 "which is not set",
                 hint=f"export {server.password_env}=...",
             )
-    ca = None if server.ca is None else Path(server.ca)
+    ca = None if server.ca is None else (base or Path()) / server.ca
     return open_cache(server.url, CacheOptions(password=password, ca=ca, memory=memory, clock=clock))
 
 

@@ -90,6 +90,11 @@ class Aside:
         """Other settings from now on, see `Switch.use`. A changed `ttl` holds for answers made from then on."""
         await self._switch.use(settings)
 
+    async def idle(self) -> None:
+        """Wait until nothing is on its way any more: no answer, and none that is still being put away."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     async def close(self) -> None:
         """End what is on its way; who waits for it gets a `CacheError`."""
         for task in self._tasks:

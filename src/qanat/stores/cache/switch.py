@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from qanat.clock import SYSTEM, Clock
@@ -29,7 +30,7 @@ class _Opened:
 
 
 class Switch:
-    """All caches of a project. Made and used in one event loop. `settings` are the ones in force.
+    """All caches of a project in the folder `base`. Made and used in one event loop. `settings` are those in force.
 
     Raises `ConfigError` where they name what cannot be opened; servers are not connected to before they are asked.
     """
@@ -40,8 +41,9 @@ class Switch:
         metrics: Metrics | None = None,
         clock: Clock = SYSTEM,
         env: Mapping[str, str] = os.environ,
+        base: Path | None = None,
     ) -> None:
-        self.metrics, self.clock, self._env = metrics or Metrics(), clock, env
+        self.metrics, self.clock, self._env, self._base = metrics or Metrics(), clock, env, base
         self._in_use: _Opened | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.settings = settings
@@ -100,7 +102,7 @@ class Switch:
     def _open_one(
         self, server: CacheServer, settings: Cache, declared: tuple[object, ...], taken: Collection[str]
     ) -> _Opened:
-        driver = open_server(server, int(settings.memory), self.clock, self._env)
+        driver = open_server(server, int(settings.memory), self.clock, self._env, self._base)
         label = driver.name
         number = 1
         while label in taken:
