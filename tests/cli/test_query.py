@@ -17,9 +17,11 @@ import pytest
 from tests.cli.conftest import COMMAND, Run, Server
 
 from qanat.cli.project import log_url
+from qanat.lake import Archiver, Tables
 from qanat.log import open_log
 from qanat.log.base import Append, Transaction
 from qanat.model.arrow import schema_of
+from qanat.model.lake import Lake
 from qanat.model.streams import Column, Stream
 from qanat.model.types import DOUBLE, STRING
 
@@ -104,3 +106,42 @@ def test_mistakes_in_the_sql(qanat: Run, farm: Path, sql: str, code: int, said: 
 
 def test_json_and_csv_exclude_each_other(qanat: Run, tmp_path: Path) -> None:
     assert qanat("query", "SELECT 1", "--json", "--csv").returncode == 2
+
+
+def test_as_it_was(qanat: Run, farm: Path) -> None:
+    count = "SELECT count(*) AS n FROM readings"
+    assert qanat("query", count, "--as-of", "readings/0=1", cwd=farm).stdout == '{"n":2}\n'
+    assert qanat("query", count, "--as-of", "1969-12-31T23:00:00Z", cwd=farm).stdout == '{"n":0}\n'
+    assert qanat("query", count, "--as-of", "1970-01-01", "--as-of", "readings/0=0", cwd=farm).stdout == '{"n":1}\n'
+    done = qanat("query", count, "--as-of", "yesterday", cwd=farm)
+    assert (done.returncode, "STREAM/PARTITION=OFFSET" in done.stderr) == (2, True)
+
+
+def test_tables_and_limits_of_the_project(qanat: Run, farm: Path) -> None:
+    (farm / "sites.csv").write_text("sensor,site\na,north\n")
+    (farm / "qanat.yaml").write_text(
+        "users: [{name: x, password_env: NOT_SET_HERE}]\n"
+        "query: {max_rows: 2, threads: 1}\ntables: {sites: {url: sites.csv}}\n"
+    )
+    done = qanat("query", "SELECT site, temperature FROM readings JOIN sites USING (sensor)", cwd=farm)
+    assert done.stdout == '{"site":"north","temperature":1.5}\n'
+    done = qanat("query", "FROM readings", cwd=farm)
+    assert (done.returncode, "more than 2 rows" in done.stderr) == (1, True)
+
+
+def test_a_query_ends_in_time(qanat: Run, farm: Path) -> None:
+    endless = "SELECT count(*) FROM range(1000000000) a, range(1000) b WHERE a.range * b.range % 7 = 3"
+    done = qanat("query", endless, "--timeout", "300 ms", cwd=farm)
+    assert (done.returncode, "took longer than 0.3 s" in done.stderr) == (1, True)
+    assert qanat("query", "SELECT 1", "--timeout", "soon", cwd=farm).returncode == 2
+
+
+def test_archived_rows_are_there_too(qanat: Run, farm: Path) -> None:
+    log = open_log(log_url(farm / ".qanat"))
+    log.create(Stream("readings", COLUMNS, retention_ms=1, options={"archive": "true"}))
+    archiver = Archiver(log, Tables(farm / ".qanat" / "lake"), Lake())
+    archiver.prepare()
+    archiver.archive("readings")
+    assert log.maintain(10**13) == {"readings": 3}  # type: ignore[attr-defined]
+    log.close()
+    assert qanat("query", "SELECT count(*) AS n FROM readings", cwd=farm).stdout == '{"n":3}\n'

@@ -87,15 +87,20 @@ def open_folder(path: Path, data: Path | None = None) -> Folder:
 
 def read_config(path: Path) -> model.Project:
     """The project that the file declares, with passwords taken from the environment where it says so."""
+    project = declared_config(path)
+    users = tuple(_resolve(user, path) for user in project.users)
+    return msgspec.structs.replace(project, users=users)
+
+
+def declared_config(path: Path) -> model.Project:
+    """The project that the file declares, as it stands there."""
     text = read_text(path)
     try:
         lines = _lines(yaml.compose(text, Loader=_Loader), str(path))
         raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from error
-    project = model.validate(raw, str(path), lambda place: _nearest(lines, place))
-    users = tuple(_resolve(user, path) for user in project.users)
-    return msgspec.structs.replace(project, users=users)
+    return model.validate(raw, str(path), lambda place: _nearest(lines, place))
 
 
 def compile_folder(folder: Folder, params: Mapping[str, str]) -> Program:

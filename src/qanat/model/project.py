@@ -20,6 +20,7 @@ from qanat.errors import ConfigError
 from qanat.model.api import Api
 from qanat.model.cache import Cache
 from qanat.model.lake import Lake
+from qanat.model.query import QuerySettings
 from qanat.model.sections import Duration as Duration
 from qanat.model.sections import Section as _Section
 from qanat.model.sections import Size as Size
@@ -27,6 +28,7 @@ from qanat.model.serve import Serve
 from qanat.model.sinks import Sink, problem_of
 from qanat.model.sources import Source
 from qanat.model.streams import Stream
+from qanat.model.tables import OutsideTable
 
 #: Where in the file: keys and list positions from the top, e.g. ("listeners", "mqtt", "port").
 Path = tuple[str | int, ...]
@@ -200,6 +202,8 @@ class Project(_Section, frozen=True):
     sinks: dict[str, Sink] = msgspec.field(default_factory=dict)
     cache: Cache = Cache()
     lake: Lake = Lake()
+    query: QuerySettings = QuerySettings()
+    tables: dict[str, OutsideTable] = msgspec.field(default_factory=dict)
     api: Api = Api()
     serve: Serve = Serve()
 
