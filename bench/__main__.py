@@ -1,4 +1,4 @@
-"""`python -m bench [windows|nilm|nexmark|gateway|all]`: measure, print tables, write JSON.
+"""`python -m bench [windows|nilm|nexmark|gateway|serve|all]`: measure, print tables, write JSON.
 
 Ends with 0 when everything ran and every output of qanat was right, whether or not the wanted figures were reached
 (the table says), and with 1 otherwise.
@@ -10,7 +10,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import machine, nilm, report, windows
+from bench import machine, nilm, report, serve, windows
 from bench.data import Shape
 from bench.engines import USUAL, Engine, all_engines
 from bench.flink import Settings
@@ -29,7 +29,7 @@ from bench.nexmark.events import Shape as Events
 from bench.nexmark.queries import MEASURED, Query
 from bench.work import BENCH, write_json
 
-_PARTS = ("windows", "nilm", "nexmark", "gateway", "all")
+_PARTS = ("windows", "nilm", "nexmark", "gateway", "serve", "all")
 _LATEST = BENCH / "results" / "latest.json"
 
 
@@ -82,6 +82,15 @@ def main(arguments: list[str] | None = None) -> int:
         write_json(options.json, kept)
         if options.only == list(gateway.NAMES) and options.seconds is None:
             _write_alone("gateway", kept, options.json)
+    if options.what in ("serve", "all"):
+        asked = serve.measure(options.asked, options.seconds, say)
+        kept["serve"] = serve.as_json(asked)
+        right &= all(each.right for each in asked)
+        serve.show(console, kept["serve"])
+        wanted += kept["serve"]["wanted"]
+        write_json(options.json, kept)
+        if options.asked == list(serve.NAMES) and options.seconds is None:
+            _write_alone("serve", kept, options.json)
     report.show_wanted(console, wanted)
     return 0 if right else 1
 
@@ -125,7 +134,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"of event time in the nilm bench (default {nilm.WHOLE.seconds}); of load in the gateway's (each its own)",
     )
     parser.add_argument(
-        "--only", default="", help=f"of the gateway bench, with commas: {','.join(gateway.NAMES)} (default: all)"
+        "--only",
+        default="",
+        help=f"of the gateway's bench, with commas: {','.join(gateway.NAMES)}; of serve: {','.join(serve.NAMES)}",
     )
     parser.add_argument(
         "--events", type=int, default=Events().events, help="of the nexmark bench (default %(default)s)"
@@ -138,7 +149,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options.events = Events(events=options.events)
     options.engines = _chosen(options, parser)
     options.queries = _queries(options.queries, parser)
-    options.only = _scenarios(options.only, parser)
+    options.asked = _scenarios(options.only if options.what == "serve" else "", serve.NAMES, parser)
+    options.only = _scenarios("" if options.what == "serve" else options.only, gateway.NAMES, parser)
     options.nexmark_engines = _nexmark_engines(options)
     return options
 
@@ -160,11 +172,11 @@ def _queries(text: str, parser: argparse.ArgumentParser) -> list[Query]:
     return [known[name] for name in text.split(",") if name] or list(MEASURED)
 
 
-def _scenarios(text: str, parser: argparse.ArgumentParser) -> list[str]:
+def _scenarios(text: str, known: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
     for name in filter(None, text.split(",")):
-        if name not in gateway.NAMES:
-            parser.error(f"unknown load {name}: choose from {', '.join(gateway.NAMES)}")
-    return [name for name in text.split(",") if name] or list(gateway.NAMES)
+        if name not in known:
+            parser.error(f"unknown load {name}: choose from {', '.join(known)}")
+    return [name for name in text.split(",") if name] or list(known)
 
 
 def _nexmark_engines(options: argparse.Namespace) -> list[nexmark.Engine]:

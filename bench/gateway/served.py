@@ -65,10 +65,15 @@ class Served:
 
 
 @contextmanager
-def serve(name: str, sql: str) -> Iterator[Served]:
-    """`qanat up` over this SQL, on free ports. Raises `CommandError` where it does not come up or does not end well."""
+def serve(name: str, sql: str, settings: str = "") -> Iterator[Served]:
+    """`qanat up` over this SQL and qanat.yaml, on free ports.
+
+    Raises `CommandError` where it does not come up or does not end well.
+    """
     home = empty_folder("gateway", name)
     (home / "tables.sql").write_text(sql)
+    if settings:
+        (home / "qanat.yaml").write_text(settings)
     said, errors = home / "said.json", home / "errors.txt"
     command = [sys.executable, "-m", "qanat", "up", str(home), "--json", "--mqtt-port", "0", "--http-port", "0"]
     with said.open("wb") as out, errors.open("wb") as err:

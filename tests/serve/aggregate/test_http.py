@@ -135,10 +135,6 @@ def test_what_is_not_in_memory_is_answered_by_sql(server: Server) -> None:
     content = old.json()
     assert (content["source"], content["as_of"]) == ("sql", {"0": 4, "1": 0})
     assert content["newest"] == "2023-11-14T22:13:19.500Z"
-        "sql",
-        {"0": 4, "1": 0},
-        "2023-11-14T22:13:19.500Z",
-    )
     days = server.get(**{"from": "-2d", "window": "1d", "tz": "Europe/Berlin", "field": "1"})
     assert [line[0] for line in lines(days)[0][1]] == [0, 0, 3]
     assert days.json()["source"] == "sql"
