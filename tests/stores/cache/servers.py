@@ -90,6 +90,7 @@ class Peer:
         self.behaviour, self.port, self.connections = behaviour, 0, 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
+        self._closed = False
 
     async def __aenter__(self) -> Peer:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -97,6 +98,7 @@ class Peer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closed = True
         self._server.close()
         for task in self._tasks:
             task.cancel()
@@ -107,6 +109,9 @@ class Peer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self._closed:
+            writer.transport.abort()
+            return
         self._writers.append(writer)
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -161,10 +166,10 @@ class Way:
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            requests.transport.abort()
             for one in ends:
                 one.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
-            requests.transport.abort()
 
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
