@@ -13,6 +13,7 @@ from starlette.responses import Response
 from qanat.gateway.http.problems import problem
 from qanat.serve.asking import Asker
 from qanat.serve.context import ServeContext
+from qanat.serve.graphql_http import mount_graphql
 from qanat.serve.head import Head
 from qanat.serve.live import Desk
 from qanat.serve.openapi import document
@@ -43,6 +44,7 @@ def mount(app: FastAPI, context: ServeContext) -> None:
     mount_dead_letters(app, context)
     mount_pipelines(app, context)
     mount_ready(app, context)
+    mount_graphql(app, context, desk)
     mount_pages(app)
     for one in context.also:
         one(app, context)

@@ -30,11 +30,11 @@ _ROWS = f"{PATH}/{{name}}/rows"
 MOST = 10_000
 _USUAL = 100
 _EXAMPLE = {
-    "rows": [{"at": "2026-11-21 10:00:00.000Z", "sensor": "s1", "temperature": 21.5}],
+    "rows": [{"at": "2026-11-21 10:00:00Z", "sensor": "s1", "temperature": 21.5}],
     "next": "WzEsMTIzLDAsWzFdXQ",
     "position": "WzEsMTIzLDAsWzFdXQ",
 }
-_ROW = {"at": "2026-11-21 10:00:00.000Z", "sensor": "s1", "temperature": 21.5}
+_ROW = {"at": "2026-11-21 10:00:00Z", "sensor": "s1", "temperature": 21.5}
 
 Name = Annotated[str, Path(description="The stream", examples=["readings"])]
 Where = Annotated[

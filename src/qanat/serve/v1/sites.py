@@ -20,7 +20,7 @@ _SENSOR = {
     "streams": ["readings"],
     "kind": None,
     "last": "2026-11-21T10:00:00.000Z",
-    "reading": {"at": "2026-11-21 10:00:00.000Z", "site": "north", "sensor": "s1", "temperature": 21.5},
+    "reading": {"at": "2026-11-21 10:00:00Z", "site": "north", "sensor": "s1", "temperature": 21.5},
 }
 _EXAMPLE = {
     "site": "north",
