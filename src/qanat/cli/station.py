@@ -23,6 +23,7 @@ from qanat.log import open_log
 from qanat.model.streams import DEAD_LETTERS, LATE, dead_letter_stream, late_stream
 from qanat.notify import open_sinks
 from qanat.observe.metrics import Metrics
+from qanat.serve.ui import Facts
 from qanat.sql.embedded import Engine, EngineOptions
 from qanat.sql.plan import Program
 
@@ -56,7 +57,8 @@ class Station:
             self._sinks = open_sinks(folder.project.sinks, streams, self._log, metrics, folder.path)  # before new rows
             self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
             self._aggregates = open_aggregates(folder.project, streams, metrics)
-            also = (self._aggregates.mount,)
+            pages = Facts.of(folder.project, inputs, self._aggregates.measures, lambda: self.gateway.mqtt_port)
+            also = (self._aggregates.mount, pages.mount)
             mount_api(self.gateway, self._engine, program, self._log, folder.project.api, also=also)
         except BaseException:
             self._close()
