@@ -84,7 +84,7 @@ class Archiver:
     def table(self, status: StreamStatus) -> LakeTable:
         """The stream's table, made where there is none, with the columns that the stream has now."""
         stream = status.stream
-        found = self._open.get(stream.name) or self._tables.open(stream.name)
+        found = self._open.get(stream.name) or self._tables.mended(stream.name)
         origin = (self._log.state(ORIGIN) or b"").decode()
         if found is None:
             found = self._tables.create(stream.name, table_schema(stream), origin, int(self._settings.keep))
@@ -96,20 +96,26 @@ class Archiver:
 
     def _check(self, table: LakeTable, origin: str, status: StreamStatus) -> None:
         """Refuse a table that is not this log's, or knows rows that this log has never had."""
+        name = status.stream.name
         hint = "another lake.url for this project; or, to go on here, put log.db back from the same time as the lake"
         if table.origin != origin:
             raise ArchiveError(f"{table.url} holds rows of another log", hint=hint)
-        begun = self._version(status.stream.name)
+        begun, told = self._version(name), self._log.positions(consumer_of(name))
         for number, end in table.positions(status.ends).items():
+            if end < told.get((name, number), 0):
+                raise ArchiveError(
+                    f"{table.url} has {name}/{number} up to row {end}, and had it up to row {told[name, number]}",
+                    hint="mount or copy the lake to where it was; to begin anew without what it had: "
+                    "'archive' = 'false', qanat apply, then 'true' again",
+                )
             if 0 < end <= begun.get(number, 0):
                 raise ArchiveError(
-                    f"{table.url} holds rows of {status.stream.name} from before it was replayed",
+                    f"{table.url} holds rows of {name} from before it was replayed",
                     hint="another lake.url for this project, or move that table away",
                 )
             if end > status.ends[number]:
-                place = f"{status.stream.name}/{number}"
                 raise ArchiveError(
-                    f"{table.url} has {place} up to row {end}, the log up to {status.ends[number]}", hint=hint
+                    f"{table.url} has {name}/{number} up to row {end}, the log up to {status.ends[number]}", hint=hint
                 )
 
     def _version(self, stream: str) -> dict[int, int]:

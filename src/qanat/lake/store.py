@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
-
 from qanat.errors import ConfigError
 
 #: Names of streams that are folders as they are.
@@ -117,31 +115,44 @@ class Folder:
 
 
 class Bucket:
-    """The files of one table in an object store."""
+    """The files of one table in an S3 bucket.
+
+    Arrow moves them, not delta-rs: its file handles hold Python's lock while they wait for the network.
+    """
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        delta()
-        from deltalake.fs import DeltaStorageHandler
-        from pyarrow.fs import PyFileSystem
+        from pyarrow.fs import S3FileSystem
 
-        self._url = url
-        self._files = PyFileSystem(DeltaStorageHandler(url, dict(options)))
+        self._url, self._path = url, url.removeprefix("s3://")
+        endpoint = options.get("AWS_ENDPOINT_URL", "")
+        scheme, _, host = endpoint.rpartition("://")
+        self._files = S3FileSystem(
+            access_key=options.get("AWS_ACCESS_KEY_ID"),
+            secret_key=options.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=options.get("AWS_SESSION_TOKEN"),
+            region=options.get("AWS_REGION"),
+            scheme=scheme or "https",
+            endpoint_override=host or None,
+        )
 
     @contextmanager
     def written(self, name: str) -> Iterator[Any]:
-        """A file to write: it is there when this ends, and not before."""
-        stream = self._files.open_output_stream(name)
-        yield stream  # where something is raised the upload is never completed
-        stream.close()
+        """A file to write: it is there when this ends. What is raised inside leaves none, or one that vacuum finds."""
+        try:
+            with self._files.open_output_stream(self._key(name)) as stream:
+                yield stream
+        except BaseException:
+            self.remove(name)
+            raise
 
     def size(self, name: str) -> int:
         """Bytes of a file."""
-        return int(self._files.get_file_info(name).size)
+        return int(self._files.get_file_info(self._key(name)).size)
 
     def remove(self, name: str) -> None:
         """Delete a file that no version names."""
-        with suppress(OSError, pa.ArrowException):
-            self._files.delete_file(name)
+        with suppress(OSError):
+            self._files.delete_file(self._key(name))
 
     def url(self, name: str) -> str:
         """What readers open."""
@@ -149,10 +160,13 @@ class Bucket:
 
     def filesystem(self) -> tuple[Any, Callable[[str], str]]:
         """A file system of pyarrow's, and how it calls a file."""
-        return self._files, lambda name: name
+        return self._files, self._key
 
     def settle(self, _version: int) -> None:
         """Nothing: what is acknowledged is durable."""
+
+    def _key(self, name: str) -> str:
+        return f"{self._path}/{name}"
 
 
 def files_of(place: Place, stream: str) -> Folder | Bucket:

@@ -64,6 +64,15 @@ class Tables:
             except TableNotFoundError:
                 return None
 
+    def mended(self, stream: str) -> LakeTable | None:
+        """The same for the one who writes: a commit that a power cut left in pieces is put aside first."""
+        log = Path(self.place.table(stream)) / "_delta_log"
+        if self.place.is_local and log.is_dir():
+            pieces = torn(log)
+            if pieces is not None:  # the log was not told of it, and still has its rows
+                pieces.rename(pieces.with_suffix(".torn"))
+        return self.open(stream)
+
     def create(self, stream: str, schema: pa.Schema, origin: str, keep_ms: int) -> LakeTable:
         """A table without rows. `origin`: of which log its rows will be."""
         url = self.place.table(stream)
@@ -236,13 +245,12 @@ def _hint(error: Exception) -> str | None:
 
 
 def torn(log: Path) -> Path | None:
-    """The newest commit of a local table, if a power cut left it in pieces."""
-    commits = sorted(log.glob("*.json"))
-    if not commits:
+    """The newest commit of a local table, if it is not whole."""
+    newest = max(log.glob("*.json"), default=None)
+    if newest is None:
         return None
+    lines = newest.read_bytes().splitlines()
     try:
-        for line in commits[-1].read_bytes().splitlines():
-            json.loads(line)
+        return None if lines and all(isinstance(json.loads(line), dict) for line in lines) else newest
     except ValueError:
-        return commits[-1]
-    return commits[-1] if not commits[-1].stat().st_size else None
+        return newest
