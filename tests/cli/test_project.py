@@ -56,7 +56,7 @@ def test_everything_said(tmp_path: Path) -> None:
         ("port: 0", "prot: 0", r"qanat.yaml:2: listeners.mqtt has no key 'prot'; did you mean port\?"),
         ("port: 0", "port: abc", r"qanat.yaml:2: listeners.mqtt.port: expected `int"),
         ("port: 0", "port: 70000", r"qanat.yaml:2: listeners.mqtt.port: expected `int` <= 65535"),
-        ("engine:", "motor:", r"qanat.yaml:10: there is no key 'motor'; known are listeners, users"),
+        ("engine:", "gearbox:", r"qanat.yaml:10: there is no key 'gearbox'; known are listeners, users"),
         ("90 s", "90", r"qanat.yaml:7: max_future_skew: expected a duration with its unit"),
         ("90 s", "90 lightyears", r"qanat.yaml:7: max_future_skew: expected a duration such as"),
         ("2 GiB", "true", r"qanat.yaml:8: retention.bytes: expected a size"),

@@ -15,6 +15,7 @@ from qanat.cli.contracts import ProjectContracts
 from qanat.cli.project import Folder
 from qanat.cli.running import forget_running, write_running
 from qanat.cli.serving import mount_api, open_aggregates
+from qanat.cli.storing import open_stores
 from qanat.cli.streams import all_streams, with_retention, written_by
 from qanat.clock import now_ms
 from qanat.errors import QanatError
@@ -52,6 +53,7 @@ class Station:
             metrics = Metrics()
             self._engine = Engine(program, self._log, _engine_options(folder), metrics=metrics)  # declares the streams
             self._archiving = archive_service(folder, self._log, metrics)  # before retention deletes anything
+            self._stores = open_stores(folder, self._log, streams, metrics)
             contracts = self._contracts.take_over()
             config = replace(config, accepts=inputs, contracts=contracts)
             self._sinks = open_sinks(folder.project.sinks, streams, self._log, metrics, folder.path)  # before new rows
@@ -84,6 +86,7 @@ class Station:
         self._thread.start()
         if self._archiving is not None:
             self._archiving.start()
+        self._stores.start()
         self._tasks = [asyncio.create_task(self._upkeep()), asyncio.create_task(self._look())]
 
     async def stop(self) -> None:
@@ -100,6 +103,7 @@ class Station:
         await asyncio.to_thread(self._thread.join)
         if self._archiving is not None:
             await asyncio.to_thread(self._archiving.stop)  # what has come until now is archived, too
+        await asyncio.to_thread(self._stores.stop)
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -118,7 +122,7 @@ class Station:
         pipelines = {f"pipeline {status.name}": status.error for status in self._engine.status()}
         lake = {} if self._archiving is None else self._archiving.faults()
         sinks = {f"sink {sink.name}": sink.fault for sink in self._sinks}
-        return {**self._faults, **sinks, **self._aggregates.checks(), **pipelines, **lake}
+        return {**self._faults, **sinks, **self._aggregates.checks(), **pipelines, **lake, **self._stores.faults()}
 
     async def _upkeep(self) -> None:
         maintain = getattr(self._log, "maintain", None)

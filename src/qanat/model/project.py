@@ -27,6 +27,7 @@ from qanat.model.sections import Size as Size
 from qanat.model.serve import Serve
 from qanat.model.sinks import Sink, problem_of
 from qanat.model.sources import Source
+from qanat.model.stores import Store
 from qanat.model.streams import Stream
 from qanat.model.tables import OutsideTable
 
@@ -199,6 +200,7 @@ class Project(_Section, frozen=True):
     pipelines: dict[str, PipelineSettings] = msgspec.field(default_factory=dict)
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     contracts: dict[str, Contract] = msgspec.field(default_factory=dict)
+    stores: dict[str, Store] = msgspec.field(default_factory=dict)
     sinks: dict[str, Sink] = msgspec.field(default_factory=dict)
     cache: Cache = Cache()
     lake: Lake = Lake()

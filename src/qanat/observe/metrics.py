@@ -29,6 +29,10 @@ made per flush or micro-batch, never per message.
 | qanat_sink_breaker | sink | 0 closed, 1 half open, 2 open |
 | qanat_sink_raised | sink | alerts that are raised now |
 | qanat_sink_lag_rows | sink | rows of its stream not yet dealt with |
+| qanat_store_rows_total | store, stream | rows that a hot store has got |
+| qanat_store_errors_total | store, stream | tries that failed |
+| qanat_store_lag_rows, qanat_store_lag_seconds | store, stream | not there yet; since when the oldest of it is here |
+| qanat_store_write_seconds | store, stream | one batch of each partition, read to stored |
 | qanat_lake_rows_total, _files_total, _bytes_total | stream | archived, as files of their first commit |
 | qanat_lake_lag_rows, qanat_lake_lag_seconds | stream | not archived yet; since when the oldest of it is here |
 | qanat_lake_committed_ms | stream | the last commit of rows, ms since 1970 |
@@ -66,6 +70,7 @@ class Metrics:
         self._gateway()
         self._log()
         self._pipeline()
+        self._store()
         self._lake()
         self._sink()
         self.caches = Caches(self.registry)
@@ -265,6 +270,13 @@ class Metrics:
         self._lake_last = self._gauge("lake_committed_ms", "Last commit, ms since 1970", "stream")
         self._lake_lag_rows = self._gauge("lake_lag_rows", "Rows not archived yet", "stream")
         self._lake_lag_seconds = self._gauge("lake_lag_seconds", "How long the oldest of them is here", "stream")
+
+    def _store(self) -> None:
+        self._store_rows = self._counter("store_rows", "Rows that a hot store has got", "store", "stream")
+        self._store_errors = self._counter("store_errors", "Tries that failed", "store", "stream")
+        self._store_lag_rows = self._gauge("store_lag_rows", "Rows that a hot store has not got", "store", "stream")
+        self._store_lag_seconds = self._gauge("store_lag_seconds", "Age of the oldest of them", "store", "stream")
+        self._store_write = self._histogram("store_write_seconds", "A batch, read to stored", "store", "stream")
 
     def _pipeline(self) -> None:
         self._rows_in = self._counter("pipeline_rows_in", "Rows read", "pipeline")
