@@ -49,7 +49,8 @@ def reach_of(pipeline: Pipeline, commit: Commit, actual: Actual, since: int | No
     ends = _ends(places, commit, actual)
     first = _first_time(pipeline, scans, commit, since)
     starts = {name: _start(place, ends[name], first, actual) for name, place in places.items()}
-    if since == MAX_TIME and not fingerprint(pipeline).states:
+    needed = since != MAX_TIME or bool(fingerprint(pipeline).states)
+    if not needed:
         starts = dict(ends)
     need = need_of(pipeline.root)
     streams = {scan.table.stream.name: scan.table.stream for scan in scans if scan.table.stream is not None}
@@ -57,7 +58,7 @@ def reach_of(pipeline: Pipeline, commit: Commit, actual: Actual, since: int | No
     lacking = [
         place
         for place in sorted(cut)
-        if starts != ends and _lacks(streams[place[0]], place, first, actual, since is None or need.ms is None)
+        if needed and _lacks(streams[place[0]], place, first, actual, since is None or need.ms is None)
     ]
     rows = sum(ends[name] - starts[name] for name in places) + sum(events.values())
     missing = _missing(lacking[0][0], need, since) if lacking else ""
