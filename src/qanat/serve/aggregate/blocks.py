@@ -24,6 +24,11 @@ _NOTHING = np.empty(0, dtype=np.float64)
 _NO_TIMES = np.empty(0, dtype=np.int64)
 #: Spans that are longer than this on the average are copied one by one, shorter ones row by row.
 _LONG_SPAN = 64
+#: Up to so many searches in a run go the short way.
+_FEW_SEARCHES = 256
+#: Runs that are longer are not merged any more, so that no merge takes longer than some 100 ms.
+_LONGEST_RUN = 1 << 21
+_GROWTH = 4
 
 Number = TypeVar("Number", np.int64, np.float64)
 
@@ -103,12 +108,30 @@ class Block:
         return max(0, min(end, self.begin + width) - max(start, self.begin)) / width
 
     def pieces(self, wanted: Wanted) -> list[Pieces]:
-        """The rows that are looked for, per run."""
+        """The rows that are looked for."""
         first, after, cuts, bucket = self._cuts(wanted)
-        if first >= after:
+        if first >= after or not self.runs:
             return []
+        base = wanted.series << self.shift
+        if len(base) * len(cuts) <= _FEW_SEARCHES and not wanted.times:
+            return [self._narrow(wanted, base[:, None] + cuts, bucket)]
         whole = wanted.everything and first == 0 and after >= 1 << self.shift
         return [self._piece(run, wanted, cuts, bucket, whole=whole) for run in self.runs]
+
+    def _narrow(self, wanted: Wanted, grid: Ints, bucket: int) -> Pieces:
+        """A few series in a few windows: a search for each in every run, all else for all runs at once."""
+        found = np.array([run.keys.searchsorted(grid) for run in self.runs])
+        counts = found[:, :, 1:] - found[:, :, :-1]
+        cells = wanted.cells[:, None] + np.arange(bucket, bucket + grid.shape[1] - 1)
+        there = counts > 0
+        spans, newest, mask = [_NOTHING], 0, (1 << self.shift) - 1
+        for run, lows, highs in zip(self.runs, found[:, :, 0].tolist(), found[:, :, -1].tolist(), strict=True):
+            for low, high in zip(lows, highs, strict=True):
+                if low < high:
+                    spans.append(run.values[low:high])
+                    newest = max(newest, int(run.keys[high - 1]) & mask)
+        all_cells = np.broadcast_to(cells, counts.shape)
+        return Pieces(all_cells[there], counts[there], _NO_TIMES, np.concatenate(spans), newest + self.begin)
 
     def count_gaps(self, wanted: Wanted) -> int:
         """How many rows without a value there are."""
@@ -169,9 +192,9 @@ def _sorted(keys: Ints, values: Floats) -> Run:
 
 
 def _merged(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """The last run grows as long as it is at least half as long as the one before it: sizes halve from run to run."""
+    """The last run grows as long as it is not much shorter than the one before it: sizes fall from run to run."""
     left = list(runs)
-    while len(left) > 1 and 2 * len(left[-1].keys) >= len(left[-2].keys):
+    while len(left) > 1 and len(left[-2].keys) <= min(_GROWTH * len(left[-1].keys), _LONGEST_RUN):
         last, before = left.pop(), left.pop()
         keys = np.concatenate([before.keys, last.keys])
         order = np.argsort(keys, kind="stable")  # of two runs it is a merge

@@ -42,11 +42,12 @@ class Endings:
             choices[tag] = question
         return (tag,)
 
-    def on_rows(self, recent: RecentRows, touched: Ints) -> None:
+    def on_rows(self, recent: RecentRows, touched: Sequence[Ints]) -> None:
         """Rows of these series can be read. Any thread."""
         choices = self._choices.get(recent.measure.name, {})
-        hit = np.zeros(int(touched.max(initial=0)) + 1, dtype=bool)
-        hit[touched] = True
+        hit = np.zeros(max(int(series.max()) for series in touched) + 1, dtype=bool)
+        for series in touched:
+            hit[series] = True
         ended = [tag for tag, question in list(choices.items()) if _any(hit, recent.series_of(question))]
         if ended:
             self._loop.call_soon_threadsafe(self._end, ended)

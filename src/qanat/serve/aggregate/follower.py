@@ -6,7 +6,7 @@ Like any consumer without a stored position it holds nothing back, and begins ag
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from qanat.clock import now_ms
@@ -18,8 +18,8 @@ from qanat.serve.aggregate.measure import Measure
 from qanat.serve.aggregate.recent import RecentRows
 from qanat.serve.aggregate.tally import Ints
 
-#: Called in the thread of the follower: rows of these series were taken.
-OnRows = Callable[[RecentRows, Ints], None]
+#: Called in the thread of the follower: rows of these series were taken; a series stands there once or more often.
+OnRows = Callable[[RecentRows, Sequence[Ints]], None]
 
 #: s between two looks at what has come: rows of many commits are taken together.
 _LINGER_S = 0.05
@@ -82,7 +82,7 @@ class Follower:
                     touched = recent.take(chunks, self._clock())
                     if self._ended.is_set():
                         return
-                    if self._on_rows is not None and len(touched):
+                    if self._on_rows is not None and touched:
                         self._on_rows(recent, touched)
             recent.expire(self._clock())
             self._ready[name] = recent

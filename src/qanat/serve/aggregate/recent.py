@@ -80,10 +80,10 @@ class RecentRows:
 
     # --- in ----------------------------------------------------------------------------------------------------------
 
-    def take(self, chunks: Sequence[Chunk], now_ms: int) -> Ints:
-        """More rows of the log; gives the series that got some. Rows without a time, and too old ones, do not count."""
+    def take(self, chunks: Sequence[Chunk], now_ms: int) -> Sequence[Ints]:
+        """More rows of the log; gives the series of each row. Rows without a time, and too old ones, do not count."""
         seen = self._seen
-        blocks, until, touched = dict(seen.blocks), seen.until, [np.empty(0, dtype=np.int64)]
+        blocks, until, touched = dict(seen.blocks), seen.until, []
         for rows in _batches(chunks):
             times, kept = _times(rows, self.measure.time)
             far = kept & (times > now_ms + _AHEAD_MS)
@@ -95,7 +95,7 @@ class RecentRows:
         ends = {chunk.partition: chunk.end for chunk in chunks}
         self._seen = _Seen(blocks, seen.since, until, {**seen.positions, **ends})
         self.expire(now_ms)
-        return np.unique(np.concatenate(touched))
+        return touched
 
     def expire(self, now_ms: int) -> None:
         """Forget what lies beyond the horizon, and the oldest rows where memory is short."""
@@ -115,12 +115,14 @@ class RecentRows:
         values = _floats(_column(rows, self.measure.value))
         if not kept.all():
             series, times, values = series[kept], times[kept], values[kept]
-        begins = times >> self._shift << self._shift
-        for begin in np.unique(begins).tolist():
-            inside = begins == begin
+        low, high = int(times.min()) >> self._shift, int(times.max()) >> self._shift
+        numbers = [low] if low == high else np.unique(times >> self._shift).tolist()
+        for number in numbers:
+            begin = number << self._shift
+            inside = slice(None) if low == high else times >> self._shift == number
             block = blocks.get(begin) or Block(begin, self._shift)
             blocks[begin] = block.added(series[inside], times[inside], values[inside])
-        return np.unique(series)
+        return series
 
     # --- out ---------------------------------------------------------------------------------------------------------
 
