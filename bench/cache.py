@@ -142,7 +142,7 @@ async def _rows(url: str, per_second: int, seconds: float) -> dict[str, Any]:
             began = time.perf_counter()
             await aside.fetch(f"series-{number}", make, tags=[f"readings/{number}"])
             times.append(time.perf_counter() - began)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01 * chance.random())
 
     async def writer(chance: random.Random) -> None:
         due = time.perf_counter()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 from tests.stores.cache.servers import Server, memcached_server, redis_server
 
 from qanat.clock import SystemClock
@@ -59,8 +60,13 @@ def clock() -> Moved:
     return Moved()
 
 
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def within(kind: str, servers: Callable[[str], Server], clock: Moved) -> Callable[[Scenario], None]:
+def within(kind: str, loop: str, servers: Callable[[str], Server], clock: Moved) -> Callable[[Scenario], None]:
     """`within(scenario)` runs it with a cache of this kind, in a loop of its own."""
     url = "memory://" if kind == "memory" else f"{kind.split()[0]}://127.0.0.1:{servers(kind).port}"
 
@@ -72,6 +78,6 @@ def within(kind: str, servers: Callable[[str], Server], clock: Moved) -> Callabl
             finally:
                 await cache.close()
 
-        asyncio.run(begin())
+        (uvloop.run if loop == "uvloop" else asyncio.run)(begin())
 
     return run

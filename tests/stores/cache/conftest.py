@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from tests.stores.cache.hand import Hand
 from tests.stores.cache.servers import Server, memcached_server, redis_server
 
@@ -84,7 +85,7 @@ def within(hand: Hand) -> Within:
             others = asyncio.all_tasks() - {asyncio.current_task()}
             assert not others, "something goes on after close"
 
-        asyncio.run(begin())
+        uvloop.run(begin())  # as the gateway does
 
     return run
 
