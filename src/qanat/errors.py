@@ -9,6 +9,7 @@
     ├── LogError               the log cannot do what was asked
     │   ├── UnknownStreamError no such stream
     │   ├── LogLockedError     another process holds the log's write lock
+    │   ├── RowsError          rows do not fit the stream that they are appended to
     │   ├── LogFullError       the disk or the size limit is reached
     │   └── LogCorruptError    the file is damaged; says what to do
     ├── ArchiveError           the archive cannot do what was asked
@@ -104,6 +105,10 @@ class LogError(QanatError):
 
 class UnknownStreamError(LogError):
     """No stream of that name."""
+
+
+class RowsError(LogError):
+    """Rows do not fit the stream that they are appended to: a column, a type, or a NULL where none may be."""
 
 
 class LogLockedError(LogError):

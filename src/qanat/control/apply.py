@@ -16,6 +16,7 @@ from qanat.errors import ChangedPipelineError, LogError
 from qanat.log.base import Log, Transaction
 from qanat.sql.embedded.connectors.sinks import open_sink
 from qanat.sql.embedded.rebuild import Before, Rebuild
+from qanat.sql.embedded.skipped import skipped_key
 from qanat.sql.embedded.state import pack, unpack
 from qanat.sql.embedded.stored_plans import PLANS, StoredPlan, dump_plans, stored_plan
 from qanat.sql.plan import Pipeline, Program, Table
@@ -97,7 +98,7 @@ def _transaction(
 
 def forgotten(name: str) -> Transaction:
     """A pipeline that never ran."""
-    keys = (f"commit/{name}", f"snapshot/{name}", f"failure/{name}")
+    keys = (f"commit/{name}", f"snapshot/{name}", f"failure/{name}", skipped_key(name))
     return Transaction(state=dict.fromkeys(keys), forget=(name, f"{name}@snapshot"))
 
 

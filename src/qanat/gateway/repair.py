@@ -29,6 +29,8 @@ from qanat.model.streams import DEAD_LETTERS, Stream
 
 #: Sources that are their letters' client, and read what they bring in their own way.
 _INTAKES = ("broker", "folder")
+#: What is said of a row that stands in its stream: taken once more, others would read it twice.
+_OF_A_PIPELINE = "a pipeline cannot compute with it, but it is in its stream; correct the SQL, or send a corrected row"
 #: Format -> a content type that names it.
 _CONTENT_TYPES = {name: kind for kind, name in reversed(CONTENT_TYPES.items()) if "/" in kind}
 #: Letters of one transaction.
@@ -170,6 +172,8 @@ class Repair:
         """The offer that the letter makes, or why it makes none."""
         if letter.repaired:
             return Tried(letter.offset, Fate.ALREADY, letter.stream)
+        if letter.source == "sql":
+            return Tried(letter.offset, Fate.REFUSED, letter.stream, reason=_OF_A_PIPELINE)
         route = self._route(letter, terms)
         if route.stream is None or route.name not in self._inlets:
             return Tried(letter.offset, Fate.REFUSED, route.name, reason=_refusal(route))

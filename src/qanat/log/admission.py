@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from qanat.errors import LogError, UnknownStreamError
+from qanat.errors import LogError, RowsError, UnknownStreamError
 from qanat.log.base import Append, Place, Transaction
 from qanat.model.arrow import schema_of
 from qanat.model.streams import CHANGE, Stream
@@ -111,19 +111,19 @@ def _entry(append: Append, known: Known) -> Entry:
 def conform(rows: pa.RecordBatch, known: Known) -> pa.RecordBatch:
     """The rows in the stream's schema: columns by name, missing nullable ones NULL, types cast where nothing is lost.
 
-    Raises `LogError` that names the column.
+    Raises `RowsError` that names the column.
     """
     schema, name = known.schema, known.stream.name
     required = [column.name for column in known.stream.columns if not column.type.nullable]
     for column in required:
         if column in rows.schema.names and rows.column(column).null_count:
-            raise LogError(f"column {column} of {name} is NOT NULL; the rows have NULL in it")
+            raise RowsError(f"column {column} of {name} is NOT NULL; the rows have NULL in it")
     if rows.schema.equals(schema):
         return rows
     unknown = set(rows.schema.names) - set(schema.names)
     if unknown or len(set(rows.schema.names)) != rows.num_columns:
         wrong = ", ".join(sorted(unknown)) or "one column twice"
-        raise LogError(f"rows for {name} have {wrong}; its columns are {', '.join(schema.names)}")
+        raise RowsError(f"rows for {name} have {wrong}; its columns are {', '.join(schema.names)}")
     nullable = {column.name: column.type.nullable for column in known.stream.columns}
     columns = [_column(rows, field, name, nullable.get(field.name, True)) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -133,17 +133,17 @@ def _column(rows: pa.RecordBatch, field: pa.Field, stream: str, nullable: bool) 
     place = rows.schema.get_field_index(field.name)
     if place < 0:
         if not nullable:
-            raise LogError(f"rows for {stream} have no column {field.name}, which is NOT NULL")
+            raise RowsError(f"rows for {stream} have no column {field.name}, which is NOT NULL")
         return pa.nulls(rows.num_rows, field.type)
     column = rows.column(place)
     if column.type.equals(field.type):
         return column
     if _is_text(column.type) and not _is_text(field.type):
-        raise LogError(f"column {field.name} of {stream} is {field.type}; {column.type} cannot be stored in it")
+        raise RowsError(f"column {field.name} of {stream} is {field.type}; {column.type} cannot be stored in it")
     try:
         return column.cast(field.type)
     except pa.ArrowException as error:
-        raise LogError(
+        raise RowsError(
             f"column {field.name} of {stream} is {field.type}; {column.type} cannot be stored in it: {error}"
         ) from error
 

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qanat.sql.embedded.connectors.sinks import collected_schema
-    from qanat.sql.embedded.engine import Engine, PipelineStatus
+    from qanat.sql.embedded.engine import Engine
+    from qanat.sql.embedded.restarts import RestartPolicy
     from qanat.sql.embedded.runner import EngineOptions
+    from qanat.sql.embedded.worker import PipelineStatus
 
-__all__ = ["Engine", "EngineOptions", "PipelineStatus", "collected_schema"]
+__all__ = ["Engine", "EngineOptions", "PipelineStatus", "RestartPolicy", "collected_schema"]
 
 _WHERE = {
     "Engine": "engine",
-    "PipelineStatus": "engine",
+    "PipelineStatus": "worker",
+    "RestartPolicy": "restarts",
     "EngineOptions": "runner",
     "collected_schema": "connectors.sinks",
 }

@@ -1,7 +1,7 @@
 """The engine: every pipeline of a program on a thread of its own, over one log.
 
-It creates the program's streams, resumes pipelines where their last commit left them, restarts one that failed for a
-passing reason, and keeps the others running when one fails for good. Knows no SQL text and opens no listener.
+It creates the program's streams, resumes pipelines where their last commit left them, and keeps the others running when
+one fails (what becomes of that one: `worker`). Knows no SQL text and opens no listener.
 """
 
 from __future__ import annotations
@@ -11,28 +11,32 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import pyarrow as pa
 
-from qanat.errors import ConfigError, LogError, LogFullError, QanatError
-from qanat.log.base import Log, Transaction
+from qanat.errors import ConfigError, LogError, QanatError
+from qanat.log.base import Append, Log, Transaction
 from qanat.model.streams import dead_letter_stream, late_stream
 from qanat.sql.embedded.connectors.sinks import CollectSink, Sink, collected_schema, open_sink
 from qanat.sql.embedded.connectors.streams import TableSource
 from qanat.sql.embedded.operators import Flow
-from qanat.sql.embedded.outputs import StreamOutput
+from qanat.sql.embedded.outputs import StreamOutput, aside_row
+from qanat.sql.embedded.restarts import RestartPolicy
 from qanat.sql.embedded.runner import EngineOptions, Input, Progress, Runner, scan_name
+from qanat.sql.embedded.skipped import Skipped, Suspect, skipped_key
 from qanat.sql.embedded.sources import scan_inputs
 from qanat.sql.embedded.stored_plans import PLANS, check_plans, dump_plans, load_plans
+from qanat.sql.embedded.worker import PipelineStatus, Worker
 from qanat.sql.options import size_bytes
 from qanat.sql.plan import Pipeline, Program, Scan
 
 _RUN_KEY = "engine/run"
-#: Seconds between two looks at a log that another process may write, and between two reports of a pipeline's lag.
+#: Seconds between two looks at a log that another process may write.
 _POLL = 0.25
 
 
@@ -47,26 +51,8 @@ class PipelineMetrics(Protocol):
     def pipeline_latency(self, pipeline: str, seconds: list[float]) -> None: ...
     def pipeline_state(self, pipeline: str, size: int) -> None: ...
     def pipeline_idle(self, pipeline: str, partitions: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineStatus:
-    """One pipeline: `state` is waiting, running, finished, stopped or failed; `error` says why it failed; `fraction`:
-    how far it is through its input files (0-1), None where that is unknown; `state_bytes`: what it holds, about."""
-
-    name: str
-    state: str
-    rows_in: int
-    rows_out: int
-    late: int
-    partly_late: int
-    dead_letters: int
-    watermark: int
-    first_row_at: float | None
-    last_commit_at: float | None
-    error: str | None
-    fraction: float | None = None
-    state_bytes: int = 0
+    def pipeline_aside(self, pipeline: str, rows: int) -> None: ...
+    def pipeline_restarted(self, pipeline: str) -> None: ...
 
 
 class Engine:
@@ -97,13 +83,13 @@ class Engine:
         if plans != self._plans:
             log.submit(Transaction(state={PLANS: dump_plans(plans)})).result()
         self._run = self._run_name()
-        self._workers = [_Worker(self, pipeline) for pipeline in program.pipelines]
+        self._workers = [Worker(self, pipeline) for pipeline in program.pipelines]
 
     # -- what the caller does -----------------------------------------------------------------------------------------
 
     def run(self) -> tuple[PipelineStatus, ...]:
         """Run until every pipeline has finished or failed, or `stop`. Raises the first failure of a bounded run."""
-        unwatch = self._log.watch(self._wake_up)
+        unwatch = self._log.watch(self.wake_up)
         threads = [threading.Thread(target=w.run, name=f"qanat-{w.name}", daemon=True) for w in self._workers]
         try:
             for thread in threads:
@@ -113,7 +99,7 @@ class Engine:
                     thread.join(0.2)
         finally:
             self._stop.set()
-            self._wake_up()
+            self.wake_up()
             for thread in threads:
                 thread.join()
             unwatch()
@@ -125,7 +111,7 @@ class Engine:
     def stop(self) -> None:
         """End `run` after the micro-batches at hand are committed. From any thread."""
         self._stop.set()
-        self._wake_up()
+        self.wake_up()
 
     def status(self) -> tuple[PipelineStatus, ...]:
         """Every pipeline as it is now."""
@@ -138,7 +124,8 @@ class Engine:
         """Whether `stop` was called."""
         return self._stop.is_set()
 
-    def _wake_up(self) -> None:
+    def wake_up(self) -> None:
+        """Something happened that others may wait for."""
         with self._wake:
             self._commits += 1
             self._wake.notify_all()
@@ -153,6 +140,15 @@ class Engine:
         if self._options.live:
             self._stop.wait(max(started + self._options.interval_ms / 1000 - time.monotonic(), 0))
 
+    def pause(self, seconds: float) -> bool:
+        """Wait; whether the engine goes on after it."""
+        return not self._stop.wait(seconds)
+
+    @property
+    def restarts(self) -> RestartPolicy | None:
+        """How failed pipelines are begun again; None: not at all."""
+        return self._options.restarts if self._options.live else None
+
     @property
     def commits(self) -> int:
         """Grows with every commit of this process."""
@@ -160,11 +156,29 @@ class Engine:
 
     def open(self, pipeline: Pipeline) -> Runner:
         """A runner at the place where its last commit left it."""
-        runner = Runner(pipeline, self._log, self._sources, self._sink(pipeline), self._options)
+        skipped = Skipped.load(self._log.state(skipped_key(pipeline.name)))
+        inputs = partial(self._sources, skipped=skipped)
+        runner = Runner(pipeline, self._log, inputs, self._sink(pipeline), self._options)
         runner.recover()
         if self._log.state(failure_key(pipeline.name)) is not None:
             self._log.submit(Transaction(state={failure_key(pipeline.name): None})).result()
         return runner
+
+    def set_aside(self, pipeline: str, suspects: Sequence[Suspect]) -> None:
+        """Dead letters for rows that a pipeline fails on, and with them the word to pass over them from now on."""
+        key, now = skipped_key(pipeline), self._options.clock.now_ms()
+        starts = {(name, n): start for name, one in self._log.status().items() for n, start in one.starts.items()}
+        skipped = Skipped.load(self._log.state(key)).add(suspects, starts)
+        appends = [letter for one in suspects for letter in self._letter(pipeline, one, now)]
+        self._log.submit(Transaction(appends, state={key: skipped.dump()})).result()
+        if self._metrics is not None:
+            self._metrics.pipeline_aside(pipeline, len(appends))
+
+    def _letter(self, pipeline: str, suspect: Suspect, now: int) -> list[Append]:
+        found = self._log.read(suspect.place, suspect.offset, 1)
+        if not found or found[0].offset != suspect.offset:  # retention was faster
+            return []
+        return [aside_row(pipeline, suspect, found[0].rows.slice(0, 1), now)]
 
     def remember(self, pipeline: str, error: BaseException) -> None:
         """Store why a pipeline failed, for those who look at the log only. Faults of the log itself are not stored."""
@@ -201,24 +215,23 @@ class Engine:
         # by name: a pipeline that comes before this one in the script must not change what its files are called
         return open_sink(table, f"{self._run}-{zlib.crc32(pipeline.name.encode()):08x}")
 
-    def _sources(self, flow: Flow) -> list[Input]:
-        return [given for number, scan in enumerate(flow.scans) for given in self._scan_sources(number, scan)]
+    def _sources(self, flow: Flow, skipped: Skipped) -> list[Input]:
+        return [given for number, scan in enumerate(flow.scans) for given in self._scan_sources(number, scan, skipped)]
 
-    def _scan_sources(self, number: int, scan: Scan) -> list[Input]:
+    def _scan_sources(self, number: int, scan: Scan, skipped: Skipped) -> list[Input]:
         table, rows = scan.table, self._options.batch_rows
         if table.name in self._inputs:
             source = TableSource(self._inputs[table.name], rows)
             return [Input(number, scan_name(scan, number, 0), source, None)]
-        return scan_inputs(
-            self._log, number, scan, rows, None if self._options.live else self._finished_test(table.name)
-        )
+        finished = None if self._options.live else self._finished_test(table.name)
+        return scan_inputs(self._log, number, scan, rows, finished, skipped)
 
     def _finished_test(self, stream: str) -> Callable[[], bool]:
         """In a bounded run a stream ends when all pipelines of the program that write it have."""
         writers = self._workers_by_sink(stream)
         return lambda: all(w.state in ("finished", "failed") for w in writers)
 
-    def _workers_by_sink(self, stream: str) -> list[_Worker]:
+    def _workers_by_sink(self, stream: str) -> list[Worker]:
         return [w for w in self._workers if w.pipeline.sink is not None and w.pipeline.sink.name == stream]
 
     def report(self, runner: Runner, before: Progress, seconds: float) -> None:
@@ -235,6 +248,11 @@ class Engine:
         metrics.pipeline_state(name, after.state_bytes)
         metrics.pipeline_idle(name, after.idle)
 
+    def report_restart(self, pipeline: str) -> None:
+        """Pass on that a pipeline has failed and is begun again."""
+        if self._metrics is not None:
+            self._metrics.pipeline_restarted(pipeline)
+
     def report_lag(self, runner: Runner) -> None:
         """Pass on how far a pipeline is behind; the log is asked for it, so not with every step."""
         if self._metrics is not None:
@@ -246,86 +264,6 @@ class Engine:
         found = [waiting.popleft() for _ in range(len(waiting))]
         if self._metrics is not None and found:
             self._metrics.pipeline_latency(runner.pipeline.name, found)
-
-
-class _Worker:
-    """One pipeline's thread."""
-
-    def __init__(self, engine: Engine, pipeline: Pipeline) -> None:
-        self._engine, self.pipeline, self.name = engine, pipeline, pipeline.name
-        self.state = "waiting"
-        self.failure: BaseException | None = None
-        self._progress = Progress()
-        self._lag_at = float("-inf")
-
-    def run(self) -> None:
-        """Until finished, failed or stopped; a full disk is waited for."""
-        self.state = "running"
-        runner: Runner | None = None
-        try:
-            while True:
-                try:
-                    runner = runner or self._engine.open(self.pipeline)
-                    self._progress = runner.progress
-                    self._work(runner)
-                    runner.flush()
-                    self.state = "finished" if runner.finished else "stopped"
-                    self._engine.report(runner, _copy(runner.progress), 0.0)
-                    self._engine.report_lag(runner)
-                    self._engine.report_latencies(runner)
-                    return
-                except LogFullError as error:
-                    if not self._pause(error):
-                        raise
-                    if runner is not None:
-                        runner.restart()
-        except BaseException as error:  # noqa: BLE001 - kept, shown by status() and raised by Engine.run
-            self.state, self.failure = "failed", error
-            self._engine.remember(self.name, error)
-        finally:
-            if runner is not None:
-                runner.close()
-            self._engine._wake_up()
-
-    def _pause(self, error: LogFullError) -> bool:
-        self.failure = error
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline and not self._engine.stopping:
-            self._engine.wait(-1, 0.1)
-        return not self._engine.stopping
-
-    def _work(self, runner: Runner) -> None:
-        while not runner.finished and not self._engine.stopping:
-            seen, started, before = self._engine.commits, time.monotonic(), _copy(runner.progress)
-            if runner.step():
-                self.failure = None
-                self._engine.report(runner, before, time.monotonic() - started)
-                self._engine.pace(started)
-            else:
-                self._engine.wait(seen)
-            if started >= self._lag_at + _POLL:
-                self._lag_at = started
-                self._engine.report_lag(runner)
-            self._engine.report_latencies(runner)
-
-    def status(self) -> PipelineStatus:
-        """This pipeline as it is now."""
-        p = self._progress
-        return PipelineStatus(
-            self.name,
-            self.state,
-            p.rows_in,
-            p.rows_out,
-            p.late,
-            p.partly_late,
-            p.dead_letters,
-            p.watermark,
-            p.first_row_at,
-            p.last_commit_at,
-            str(self.failure) if self.failure is not None else None,
-            p.fraction,
-            p.state_bytes,
-        )
 
 
 def failure_key(pipeline: str) -> str:
@@ -342,7 +280,3 @@ def _with_limit(options: EngineOptions, settings: Mapping[str, str]) -> EngineOp
         return replace(options, state_limit=size_bytes(text))
     except ValueError as error:
         raise ConfigError(f"'qanat.state.limit' is {error}, found {text!r}") from None
-
-
-def _copy(p: Progress) -> Progress:
-    return Progress(p.rows_in, p.rows_out, p.late, p.partly_late, p.dead_letters, p.watermark)

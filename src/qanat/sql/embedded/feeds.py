@@ -140,10 +140,12 @@ class Taken:
 class Feed:
     """Rows of one source that wait to be merged with those of others."""
 
-    def __init__(self, scan: int, preparer: Preparer, source: Source, name: str, *, by_clock: bool) -> None:
+    def __init__(
+        self, scan: int, preparer: Preparer, source: Source, name: str, *, by_clock: bool, isolate: bool = False
+    ) -> None:
         self.scan, self.source, self.name = scan, source, name
         self.delay, self.idle_ms = preparer.delay, preparer.idle_ms
-        self._preparer, self._by_clock = preparer, by_clock
+        self._preparer, self._by_clock, self._isolate = preparer, by_clock, isolate
         self.clock = MIN_TIME  # after the last row that was taken
         self.consumed = 0  # events taken since the beginning, the end being one
         self.finished = False
@@ -158,6 +160,8 @@ class Feed:
         self._blocks: Iterator[Block | None] | None = None
         self._closed = False
         self.loaded_seq = -1
+        #: Rows that could not be prepared, if `load` raised: where each stands, and the error.
+        self.faults: list[tuple[Token, Exception]] = []
 
     def load(self, rows: int) -> bool:
         """Fetch blocks until `rows` rows wait, or there is nothing now. Whether more might be fetched at once."""
@@ -181,7 +185,13 @@ class Feed:
         skip = int(block.token.get("skip", 0))
         frame = block.frame[skip:] if skip else block.frame
         self._unplaced += block.bad if not skip else ()
-        frame, times = self._preparer.prepare(frame)
+        try:
+            frame, times = self._preparer.prepare(frame)
+        except Exception:
+            if self._isolate:
+                found = _faulty(self._preparer, frame)
+                self.faults = [({**block.token, "skip": skip + row}, error) for row, error in found]
+            raise
         if self._preparer.timed:
             track = advance(self._loaded_clock, times, self.delay)
         else:
@@ -256,6 +266,11 @@ class Feed:
             self.clock = int(clocks[-1])
         return Taken(frames, before, clocks, times, ended, woke)
 
+    def next_token(self) -> Token | None:
+        """Where the next row stands, if one waits."""
+        first = self._queue[0] if self._queue else None
+        return None if first is None or first.final else {**first.token, "skip": first.skip}
+
     def position(self) -> Token:
         """Where the next event stands, with the clock there: plain values."""
         return {
@@ -274,3 +289,15 @@ class Feed:
         self.idle = position["idle"]
         self._closed = self.finished
         self._blocks = iter(()) if self.finished else None
+
+
+def _faulty(preparer: Preparer, frame: pl.DataFrame, first: int = 0) -> list[tuple[int, Exception]]:
+    """The rows that cannot be prepared, and why, found by halving."""
+    try:
+        preparer.prepare(frame)
+    except Exception as error:  # noqa: BLE001  what it is, the caller's caller decides
+        if frame.height == 1:
+            return [(first, error)]
+        half = frame.height // 2
+        return [*_faulty(preparer, frame[:half], first), *_faulty(preparer, frame[half:], first + half)]
+    return []

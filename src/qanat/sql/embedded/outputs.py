@@ -15,6 +15,7 @@ from qanat.log.partitions import partition_rows
 from qanat.model.arrow import schema_of
 from qanat.model.streams import CHANGE, DELETED, Stream, dead_letter_stream, late_stream
 from qanat.sql.embedded.flow import DELETE, UPDATE_BEFORE, Ints, LateRows, instants
+from qanat.sql.embedded.skipped import Suspect
 
 #: 9999-12-31T23:59:59.999Z, the last instant that every reader of timestamps can print.
 _LAST = 253_402_300_799_999
@@ -118,6 +119,22 @@ def dead_rows(feed: str, bad: Sequence[tuple[BadRow, str]], at: int) -> Append:
         "data": pa.array([bytes(row.data) for row, _ in bad], pa.binary()),
         "source": pa.array(["file"] * count),
         "origin": pa.array([origin for _, origin in bad]),
+    }
+    return _append(dead_letter_stream(), columns, at, at, at)
+
+
+def aside_row(pipeline: str, suspect: Suspect, row: pa.RecordBatch, at: int) -> Append:
+    """Law 7: a row of the log that a pipeline cannot compute with, as JSON."""
+    (stream, partition), offset = suspect.place, suspect.offset
+    columns = {
+        "arrived": _instants(np.array([at], dtype=np.int64)),
+        "stream": pa.array([stream]),
+        "reason": pa.array([suspect.reason]),
+        "data": pa.array([encode_lines(pa.Table.from_batches([row])).rstrip(b"\n")], pa.binary()),
+        "source": pa.array(["sql"]),
+        "origin": pa.array([pipeline]),
+        "partition": pa.array([partition]),
+        "offset": pa.array([offset]),
     }
     return _append(dead_letter_stream(), columns, at, at, at)
 

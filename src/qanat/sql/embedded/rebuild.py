@@ -19,6 +19,7 @@ from qanat.sql.embedded.flow import Batch, Ints, empty_frame, no_rows
 from qanat.sql.embedded.merge import Merger
 from qanat.sql.embedded.operators import Flow
 from qanat.sql.embedded.runner import Input, restored, snapshot_of
+from qanat.sql.embedded.skipped import Skipped, skipped_key
 from qanat.sql.embedded.sources import scan_inputs
 from qanat.sql.fingerprint import fingerprint
 from qanat.sql.plan import Pipeline
@@ -62,7 +63,10 @@ class Rebuild:
         self._parts = fingerprint(pipeline).parts
         self._span, self._before, self._rows = span, before, rows
         scans = self._flow.scans
-        given = [one for number, scan in enumerate(scans) for one in scan_inputs(log, number, scan, rows)]
+        skipped = Skipped.load(log.state(skipped_key(pipeline.name)))
+        given = [
+            one for number, scan in enumerate(scans) for one in scan_inputs(log, number, scan, rows, skipped=skipped)
+        ]
         self._inputs = given
         preparers = [Preparer(scan) for scan in scans]
         self._feeds = [

@@ -24,11 +24,13 @@ from qanat.sql.changelog import changes_of
 from qanat.sql.embedded.carried import carried
 from qanat.sql.embedded.connectors.sinks import Sink
 from qanat.sql.embedded.connectors.streams import offset_of
-from qanat.sql.embedded.feeds import Feed, Preparer, Source
+from qanat.sql.embedded.feeds import Feed, Preparer, Source, Token
 from qanat.sql.embedded.flow import Batch, State
 from qanat.sql.embedded.merge import Merged, Merger
 from qanat.sql.embedded.operators import Closable, Flow
 from qanat.sql.embedded.outputs import StreamOutput, dead_rows, late_rows
+from qanat.sql.embedded.restarts import Failure, RestartPolicy, reason_of
+from qanat.sql.embedded.skipped import Suspect
 from qanat.sql.embedded.state import pack, unpack
 from qanat.sql.embedded.state_limit import check_state
 from qanat.sql.fingerprint import Part, fingerprint
@@ -50,6 +52,7 @@ class EngineOptions:
     once, and one that gives nothing waits for the next one that does, for up to `quiet_interval_ms`.
     `interval_ms`: a live pipeline starts a micro-batch at most so often; what comes meanwhile goes into the next one.
     `state_limit`: bytes of state that a pipeline may hold (None: any), `state_limits`: those of single pipelines.
+    `restarts`: how a live pipeline that failed is begun again and sets rows aside; None: it stays failed.
     """
 
     live: bool = False
@@ -61,6 +64,7 @@ class EngineOptions:
     clock: Clock = SYSTEM
     state_limit: int | None = None
     state_limits: Mapping[str, int] = field(default_factory=dict)
+    restarts: RestartPolicy | None = None
 
     def limit_of(self, pipeline: str) -> int | None:
         """How many bytes of state a pipeline may hold."""
@@ -137,6 +141,8 @@ class Runner:
         self.progress = Progress()
         self._log, self._sink, self._options = log, sink, options
         self._make_inputs = inputs
+        #: At most so many events in a micro-batch, which is committed before the next one; None: as many as ever.
+        self.events: int | None = None
         self._parts = fingerprint(pipeline).parts
         self._updates = changes_of(pipeline.root).updates
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"qanat-commit-{pipeline.name}")
@@ -155,13 +161,16 @@ class Runner:
         self._feeds = [self._feed(i, preparers[i.scan]) for i in self._inputs]
         self._merger = Merger(self._flow.scans, self._feeds)
         self._gathered = _Gathered()
-        self._pending: list[Future[None]] = []
+        self._pending: list[tuple[Future[None], int]] = []
+        self._safe = 0  # events whose commit has succeeded
+        self._next_tokens: list[Token | None] = []
         self._committed: dict[Place, int] = {}
         self._last_snapshot = self._options.clock.seconds()
         self._heard = [self._options.clock.seconds()] * len(self._feeds)
 
     def _feed(self, given: Input, preparer: Preparer) -> Feed:
-        return Feed(given.scan, preparer, given.source, given.name, by_clock=not self._options.live)
+        isolate = self._options.restarts is not None and given.place is not None
+        return Feed(given.scan, preparer, given.source, given.name, by_clock=not self._options.live, isolate=isolate)
 
     def recover(self) -> None:
         """Load the last snapshot, replay what was committed since without emitting, finish files of the last commit."""
@@ -184,6 +193,7 @@ class Runner:
         counters = self._flow.context.counters
         counters.late, counters.partly_late = self.progress.late, self.progress.partly_late
         self._check_state()
+        self._safe = self.consumed
 
     def _restore(self, snapshot: dict[str, object]) -> None:
         self._flow.restore(restored(snapshot, self._parts))
@@ -216,7 +226,7 @@ class Runner:
         """One micro-batch, if there is one. Whether anything was done. Raises what a commit raised."""
         self._check()
         started = time.time()
-        merged = self._next(self._options.batch_rows)
+        merged = self._next(min(self.events or self._options.batch_rows, self._options.batch_rows))
         if merged is None:
             worked = self._idle()
         else:
@@ -227,7 +237,29 @@ class Runner:
             worked = True
         if self._due(worked):
             self._commit()
+        if self.events is not None:
+            self.flush()
         return worked
+
+    @property
+    def consumed(self) -> int:
+        """Events taken since the beginning."""
+        return sum(feed.consumed for feed in self._feeds)
+
+    def failure(self, error: BaseException) -> Failure:
+        """What is known of an error that `step` raised."""
+        return Failure(error, self._safe, self.consumed - self._safe, self._suspects(error))
+
+    def _suspects(self, error: BaseException) -> list[Suspect]:
+        found = []
+        for given, feed in zip(self._inputs, self._feeds, strict=True):
+            if given.place is not None:
+                found += [Suspect(given.place, offset_of(token), reason_of(fault)) for token, fault in feed.faults]
+        if not found and self.consumed == self._safe + 1:
+            for given, feed, next_ in zip(self._inputs, self._feeds, self._next_tokens, strict=True):
+                if given.place is not None and next_ is not None and feed.next_token() != next_:
+                    found.append(Suspect(given.place, offset_of(next_), reason_of(error)))
+        return found
 
     def _next(self, limit: int) -> Merged | None:
         horizon = self._log.seq() if self._options.live else None
@@ -235,6 +267,7 @@ class Runner:
             if not feed.finished:
                 feed.load(limit)
         consumed = [feed.consumed for feed in self._feeds]
+        self._next_tokens = [feed.next_token() for feed in self._feeds]
         merged = self._merger.take(limit, horizon)
         for i, feed in enumerate(self._feeds):
             if feed.consumed > consumed[i]:
@@ -343,9 +376,10 @@ class Runner:
             positions[f"{name}@snapshot"] = dict.fromkeys(places, 0)
         expect = {name: {**dict.fromkeys(places, 0), **self._committed}}
         self._committed = places
-        self._pending.append(self._writer.submit(self._write, gathered, positions, expect, state, commit))
+        future = self._writer.submit(self._write, gathered, positions, expect, state, commit)
+        self._pending.append((future, self.consumed))
         while len(self._pending) > _IN_FLIGHT:
-            self._pending.pop(0).result()
+            self._settle()
 
     def _counts(self) -> dict[str, int]:
         p = self.progress
@@ -415,19 +449,24 @@ class Runner:
             return
 
     def _check(self) -> None:
-        while self._pending and self._pending[0].done():
-            self._pending.pop(0).result()
+        while self._pending and self._pending[0][0].done():
+            self._settle()
+
+    def _settle(self) -> None:
+        future, consumed = self._pending.pop(0)
+        future.result()
+        self._safe = consumed
 
     def flush(self) -> None:
         """Commit what is gathered and wait for it."""
         if self._gathered.changed:
             self._commit()
         while self._pending:
-            self._pending.pop(0).result()
+            self._settle()
 
     def restart(self) -> None:
         """Forget everything in memory and start from what is committed."""
-        for pending in self._pending:
+        for pending, _ in self._pending:
             pending.cancel()
         self._writer.shutdown(wait=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"qanat-commit-{self.pipeline.name}")

@@ -9,13 +9,25 @@ import pyarrow as pa
 
 from qanat.log.base import Log, Place
 from qanat.sql.embedded.feeds import Block, Token
+from qanat.sql.embedded.skipped import NOTHING, Skipped
 
 
 class LogSource:
-    """One partition of a stream. Live: never ends. Bounded: ends when `finished()` held before a read found nothing."""
+    """One partition of a stream, without the rows of `skipped`.
 
-    def __init__(self, log: Log, place: Place, rows: int, finished: Callable[[], bool] | None = None) -> None:
+    Live: never ends. Bounded: ends when `finished()` held before a read found nothing.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        place: Place,
+        rows: int,
+        finished: Callable[[], bool] | None = None,
+        skipped: Skipped = NOTHING,
+    ) -> None:
         self._log, self._place, self._rows, self._finished = log, place, rows, finished
+        self._skipped = skipped
 
     def blocks(self, token: Token | None) -> Iterator[Block | None]:
         """Chunks of the log from the token's offset on."""
@@ -25,7 +37,8 @@ class LogSource:
             chunks = self._log.read(self._place, offset, self._rows)
             for chunk in chunks:
                 offset = chunk.end
-                yield Block(frame_of(chunk.rows), {"offset": chunk.offset}, at=chunk.at, seq=chunk.seq)
+                for part in self._skipped.without(chunk):
+                    yield Block(frame_of(part.rows), {"offset": part.offset}, at=part.at, seq=part.seq)
             if not chunks:
                 if ending:
                     return
