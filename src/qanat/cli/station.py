@@ -25,7 +25,7 @@ from qanat.model.streams import DEAD_LETTERS, LATE, dead_letter_stream, late_str
 from qanat.notify import open_sinks
 from qanat.observe.metrics import Metrics
 from qanat.serve.ui import Facts
-from qanat.sql.embedded import Engine, EngineOptions
+from qanat.sql.embedded import Engine, EngineOptions, RestartPolicy
 from qanat.sql.plan import Program
 
 #: Called with the name of an event and what belongs to it.
@@ -147,7 +147,7 @@ class Station:
 
 def _engine_options(folder: Folder) -> EngineOptions:
     wanted = folder.project.engine
-    options = EngineOptions(live=True)
+    options = EngineOptions(live=True, restarts=RestartPolicy())
     if wanted.batch_rows is not None:
         options = replace(options, batch_rows=wanted.batch_rows)
     if wanted.snapshot_interval is not None:

@@ -22,6 +22,8 @@ made per flush or micro-batch, never per message.
 | qanat_pipeline_lag_rows | pipeline | rows of its inputs not yet read |
 | qanat_pipeline_state_bytes | pipeline | what its operators hold, about |
 | qanat_pipeline_idle_partitions | pipeline | partitions left out of its watermark because they are silent |
+| qanat_pipeline_aside_rows_total | pipeline | rows that it could not compute with, now dead letters |
+| qanat_pipeline_restarts_total | pipeline | times that it failed and was begun again |
 | qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
 | qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
 | qanat_sink_sent_total, qanat_sink_quiet_total, qanat_sink_dead_letters_total | sink | rows delivered; that were no news; given up |
@@ -170,6 +172,14 @@ class Metrics:
         """Partitions that are left out of the watermark now."""
         self._idle.labels(pipeline).set(partitions)
 
+    def pipeline_aside(self, pipeline: str, rows: int) -> None:
+        """Rows that a pipeline could not compute with are dead letters now."""
+        self._aside.labels(pipeline).inc(rows)
+
+    def pipeline_restarted(self, pipeline: str) -> None:
+        """A pipeline failed and is begun again."""
+        self._restarted.labels(pipeline).inc()
+
     def pipeline_latency(self, pipeline: str, seconds: Iterable[float]) -> None:
         """From arrival to result, one value per result or a sample of them."""
         observe = self._latency.labels(pipeline).observe
@@ -286,6 +296,8 @@ class Metrics:
         self._watermark = self._gauge("pipeline_watermark_ms", "Watermark, ms since 1970", "pipeline")
         self._state = self._gauge("pipeline_state_bytes", "Bytes of state, about", "pipeline")
         self._idle = self._gauge("pipeline_idle_partitions", "Partitions left out of the watermark", "pipeline")
+        self._aside = self._counter("pipeline_aside_rows", "Rows that a pipeline could not compute with", "pipeline")
+        self._restarted = self._counter("pipeline_restarts", "Times that a pipeline was begun again", "pipeline")
         self._lag = self._gauge("pipeline_lag_rows", "Rows of the inputs not yet read", "pipeline")
         self._batch = self._histogram("pipeline_batch_seconds", "One micro-batch, read to commit", "pipeline")
         self._latency = self._histogram("pipeline_latency_seconds", "From arrival to result", "pipeline")
