@@ -41,11 +41,11 @@ def folder_of(stream: str) -> str:
     """The stream's name, as a folder: what a path or an object's name may not have is written as its code.
 
     >>> folder_of("readings"), folder_of("a b/c")
-    ('readings', '+a20b2fc')
+    ('readings', '+a-20-b-2f-c')
     """
     if _PLAIN.fullmatch(stream):
         return stream
-    return "+" + "".join(c if c.isascii() and (c.isalnum() or c == "_") else f"{ord(c):x}" for c in stream)
+    return "+" + "".join(c if c.isascii() and (c.isalnum() or c == "_") else f"-{ord(c):x}-" for c in stream)
 
 
 def delta() -> Any:
