@@ -40,8 +40,8 @@ class Cache(CacheServer, frozen=True):
     ttl: Duration = Duration(120_000)
     stale: Duration = Duration(0)
     invalidate: bool = False
-    timeout: Duration = Duration(50)
-    slow: Duration = Duration(20)
+    timeout: Duration = Duration(100)
+    slow: Duration = Duration(50)
     memory: Size = Size(64 << 20)
 
     @property

@@ -31,7 +31,7 @@ class BreakerLimits:
     The back-off doubles from `first` to `longest`, half of it drawn; after `calm` without opening it begins anew.
     """
 
-    slow: float = 0.02
+    slow: float = 0.05
     in_a_row: int = 5
     window: int = 20
     least: int = 10
