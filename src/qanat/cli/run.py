@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qanat.cli.options import Json, Params, Script
+from qanat.cli.target import AllowLoss
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from qanat.sql.embedded import Engine, PipelineStatus
     from qanat.sql.plan import Program
+
+_Batch = Annotated[
+    bool,
+    typer.Option("--batch", help="Compute pipelines of a project over all history, lake and log; write nothing."),
+]
+_Pipeline = Annotated[str | None, typer.Option(metavar="NAME", help="With --batch: only this one.")]
 
 #: A person is shown so many rows of a SELECT; all of them go into a pipe or file.
 _SHOWN = 1000
@@ -46,6 +53,9 @@ def run(
     limit: Annotated[
         int | None, typer.Option("--rows", min=1, metavar="N", help="With --preview: end after so many rows.")
     ] = None,
+    batch: _Batch = False,
+    pipeline: _Pipeline = None,
+    allow_loss: AllowLoss = False,
     as_json: Json = False,
 ) -> None:
     """Run a script until its inputs end."""
@@ -59,7 +69,12 @@ def run(
 
         show(script, param, state, start or "end", limit, as_json)
         return
-    _refuse_options(start, limit)
+    _refuse_options(start, limit, None if batch else pipeline, allow_loss and not batch)
+    if batch:
+        from qanat.cli.batch import batch as compute
+
+        compute(script, param, state, pipeline, batch_rows, as_json, allow_loss)
+        return
     program = compile_script(read_text(script), parse_params(param or []), str(script))
     _check(program, script, starts_empty=state is None and not live)
     rows = _Rows(program, as_json, live)
@@ -75,8 +90,11 @@ def run(
         _summary(engine.status(), as_json)
 
 
-def _refuse_options(start: str | None, limit: int | None) -> None:
+def _refuse_options(start: str | None, limit: int | None, pipeline: str | None, allow_loss: bool) -> None:
     from qanat.errors import ConfigError
+
+    if pipeline is not None or allow_loss:
+        raise ConfigError("--pipeline and --allow-loss belong to --batch", hint="qanat run --batch DIR")
 
     for option, value in (("--from", start), ("--rows", limit)):
         if value is not None:
