@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from qanat.log.base import Log
     from qanat.model.functions import UserFunction
     from qanat.model.types import Type
+    from qanat.serve.client import Client
     from qanat.sql.plan import Program, Table
     from qanat.sql.user_functions import udf
     from qanat.trial.verdict import Result
 
-__all__ = ["run", "run_cases", "udf"]
+__all__ = ["connect", "run", "run_cases", "udf"]
 
 
 def __getattr__(name: str) -> object:
@@ -96,6 +97,25 @@ def run_cases(
     from qanat.trial.suite import Wanted, run_suite
 
     return run_suite(load(Path(folder), params or {}), Wanted(pattern)).results
+
+
+def connect(
+    url: str,
+    key: str | None = None,
+    *,
+    user: tuple[str, str] | None = None,
+    timeout: float = 60.0,
+    ca: str | None = None,
+) -> Client:
+    """A client of a running project: rows, SQL, live rows, aggregates, and rows sent to it.
+
+    `url`: http://HOST:PORT; `key`: an API key, `user`: name and password instead; `timeout` (s) of waiting for the next
+    bytes; `ca`: a PEM file to trust, for https. Nothing is connected before the first call. Raises `ConfigError` for
+    what is no address.
+    """
+    from qanat.serve.client import Client
+
+    return Client(url, key, user=user, timeout=timeout, ca=ca)
 
 
 def _as_arrow(name: str, rows: Any) -> pa.Table:

@@ -209,6 +209,10 @@ _GRAPHQL: dict[str, Any] = {
     },
     "responses": {
         "200": {"description": "data, or errors", "content": _JSON},
-        **{str(status): one for status, one in problems(400, 404, 413, 415).items()},
+        **{str(status): one for status, one in problems(404, 413, 415).items()},
+        "400": {
+            "description": "no GraphQL request",
+            "content": {"text/plain": {"schema": _TEXT}, **problems()[500]["content"], **_JSON},
+        },
     },
 }
