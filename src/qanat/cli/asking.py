@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,19 @@ def open_query(folder: Folder, log: Log, *, archive: Archive | None = None) -> Q
     tables = open_tables(project.tables, folder.path)
     found = archive or archive_of(folder, log)
     return Query.over(log, archive=found, tables=tables, settings=project.query)
+
+
+def queries_of(folder: Folder) -> Callable[[Log, Archive | None, bool], Query]:
+    """What opens queries for `serve`: over some streams, and over the tables outside only where the last is true."""
+    from qanat.query import Query, open_tables
+
+    project = folder.project
+    tables = open_tables(project.tables, folder.path)
+
+    def opened(log: Log, archive: Archive | None, whole: bool) -> Query:
+        return Query.over(log, archive=archive, tables=tables if whole else {}, settings=project.query)
+
+    return opened
 
 
 def archive_of(folder: Folder, log: Log) -> Archive | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from qanat.cli.archiving import archive_service
+from qanat.cli.asking import archive_of, queries_of
 from qanat.cli.contracts import ProjectContracts
 from qanat.cli.project import Folder
 from qanat.cli.running import forget_running, write_running
@@ -61,7 +62,8 @@ class Station:
             self._aggregates = open_aggregates(folder.project, streams, metrics)
             pages = Facts.of(folder.project, inputs, self._aggregates.measures, lambda: self.gateway.mqtt_port)
             also = (self._aggregates.mount, pages.mount)
-            mount_api(self.gateway, self._engine, program, self._log, folder.project.api, also=also)
+            archive, queries = archive_of(folder, self._log), queries_of(folder)
+            mount_api(self.gateway, self._engine, program, self._log, folder.project.api, archive, also, queries)
         except BaseException:
             self._close()
             raise
