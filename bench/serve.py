@@ -76,6 +76,8 @@ WANTED = (
 )
 _MOST_MS = 20.0
 _TRIES = 3
+#: Seconds in which rows come in and nobody asks.
+_ALONE_S = 4.0
 
 
 @dataclass(slots=True)
@@ -102,8 +104,11 @@ def measure(names: Sequence[str], seconds: float | None, say: Say) -> list[Measu
         found.append(one)
         try:
             with _farm(name, say) as served, Meter(served.pid) as meter, _feeding(served.ports["http"]) as fed:
-                time.sleep(2)
-                (_mix if name == "mix" else _rates)(one, served, meter, seconds, say)
+                time.sleep(1)
+                began = time.time()
+                time.sleep(_ALONE_S)
+                one.figures["rows_alone_cpu_share"] = alone = _share(meter, began)
+                (_mix if name == "mix" else _rates)(one, served, meter, alone, seconds, say)
             one.figures["rows_per_second"] = round(fed.rate)
         except CommandError as error:
             one.error = str(error)
@@ -145,28 +150,37 @@ def wanted(found: Sequence[Measured]) -> list[dict[str, Any]]:
     return rows
 
 
-def _mix(one: Measured, served: Served, meter: Meter, seconds: float | None, say: Say) -> None:
+def _mix(one: Measured, served: Served, meter: Meter, alone: float, seconds: float | None, say: Say) -> None:
     say(f"serve: {RATE} requests/s over {CONNECTIONS} connections, {HITS:.0%} hits")
     began = time.time()
     asked = _ask(served, RATE, seconds or 30.0, 0)
-    one.figures = _figures(asked, RATE) | {"server_cpu_share": _share(meter, began)}
+    one.figures |= _figures(asked, RATE) | _cpu(meter, began, alone, asked)
 
 
-def _rates(one: Measured, served: Served, meter: Meter, seconds: float | None, say: Say) -> None:
+def _rates(one: Measured, served: Served, meter: Meter, alone: float, seconds: float | None, say: Say) -> None:
     """Ever more, until it no longer holds; a rate that does not hold has another try, since others use the machine."""
     tries = itertools.count(1)
     for rate in RATES:
         for _ in range(_TRIES):
             say(f"serve: {rate} requests/s")
             began = time.time()
-            step = _figures(_ask(served, rate, seconds or 6.0, next(tries) * 1_000_000), rate)
-            step["server_cpu_share"] = _share(meter, began)
+            asked = _ask(served, rate, seconds or 6.0, next(tries) * 1_000_000)
+            step = _figures(asked, rate) | _cpu(meter, began, alone, asked) | {"load": machine.load()}
             one.steps.append(step)
             if step["ms_p99"] < _MOST_MS and step["answered_share"] >= 0.99 and step["per_second"] >= 0.98 * rate:
-                one.figures = step
+                one.figures |= step
                 break
         else:
             return
+
+
+def _cpu(meter: Meter, began: float, alone: float, asked: Asked) -> Figures:
+    """Processor time of the server, and of each request: what rows alone cost is taken off."""
+    ended = time.time()
+    seconds = meter.cpu_between(began, ended) - alone * (ended - began)
+    count = len(asked.hit_ms) + len(asked.miss_ms)
+    share = _share(meter, began)
+    return {"server_cpu_share": share, "server_cpu_us_per_request": round(seconds * 1e6 / max(1, count), 1)}
 
 
 def _share(meter: Meter, began: float) -> float:
@@ -238,6 +252,7 @@ _SHOWN = (
     ("miss_server_ms_p99", "p99 ms, in the server"),
     ("ms_p99", "all p99 ms, seen by who asks"),
     ("server_cpu_share", "cores used"),
+    ("server_cpu_us_per_request", "us of them a request"),
 )
 
 

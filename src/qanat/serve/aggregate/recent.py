@@ -155,6 +155,9 @@ class RecentRows:
         gaps = sum(block.count_gaps(wanted) for block in blocks)
         if found is None:
             return nothing(question, gaps, seen.positions)
+        if not question.by:
+            group = np.zeros(len(found.cells), dtype=np.int64)
+            return Tally([()], group, found.cells, found.found, found.count, gaps, found.newest, seen.positions)
         group, bucket = np.divmod(found.cells, windows)
         there, group = np.unique(group, return_inverse=True)
         named = [chosen.values[number] for number in there.tolist()]
