@@ -1,4 +1,4 @@
-"""`python -m bench [windows|nilm|nexmark|gateway|serve|cache|lake|all]`: measure, print tables, write JSON.
+"""`python -m bench [windows|nilm|nexmark|gateway|serve|cache|lake|stores|all]`: measure, print tables, write JSON.
 
 Ends with 0 when everything ran and every output of qanat was right, whether or not the wanted figures were reached
 (the table says), and with 1 otherwise.
@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import cache, lake, machine, nilm, report, serve, windows
+from bench import cache, lake, machine, nilm, report, serve, stores, windows
 from bench.data import Shape
 from bench.engines import USUAL, Engine, all_engines
 from bench.flink import Settings
@@ -29,7 +29,7 @@ from bench.nexmark.events import Shape as Events
 from bench.nexmark.queries import MEASURED, Query
 from bench.work import BENCH, write_json
 
-_PARTS = ("windows", "nilm", "nexmark", "gateway", "serve", "cache", "lake", "all")
+_PARTS = ("windows", "nilm", "nexmark", "gateway", "serve", "cache", "lake", "stores", "all")
 _LATEST = BENCH / "results" / "latest.json"
 
 
@@ -106,6 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
         right &= archived.right
         lake.show(console, kept["lake"])
         wanted += kept["lake"]["wanted"]
+        write_json(options.json, kept)
+    if options.what in ("stores", "all"):
+        filled = stores.measure(list(stores.NAMES), options.seconds or 10, say)
+        kept["stores"] = stores.as_json(filled)
+        right &= all(each.right for each in filled if each.error is None)
+        report.show_stores(console, kept["stores"])
         write_json(options.json, kept)
     report.show_wanted(console, wanted)
     return 0 if right else 1

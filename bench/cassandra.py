@@ -58,11 +58,14 @@ class CassandraError(Exception):
 
 
 class CassandraNode:
-    """Starts on entry, stops on exit; `kill` ends it as a crash would, `start` brings it back with the same data."""
+    """Starts on entry, stops on exit; `kill` ends it as a crash would, `start` brings it back with the same data.
 
-    def __init__(self, folder: Path, heap: str = "512m") -> None:
+    `sync` "batch": what was acknowledged survives that; "periodic", Cassandra's default, may lose the last second.
+    """
+
+    def __init__(self, folder: Path, heap: str = "512m", *, sync: str = "periodic") -> None:
         self._folder = folder.absolute()
-        self._heap = heap
+        self._heap, self._sync = heap, sync
         self._process: subprocess.Popen[bytes] | None = None
         self._storage = 0
         self.port = 0
@@ -158,8 +161,8 @@ class CassandraNode:
             "storage_port": self._storage,
             "rpc_address": "127.0.0.1",
             "native_transport_port": self.port,
-            "commitlog_sync": "periodic",
-            "commitlog_sync_period": "1000ms",
+            "commitlog_sync": self._sync,
+            **({"commitlog_sync_period": "1000ms"} if self._sync == "periodic" else {}),
             "memtable_heap_space": "64MiB",
             "memtable_offheap_space": "64MiB",
             "key_cache_size": "8MiB",

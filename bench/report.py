@@ -127,6 +127,23 @@ def show_gateway(console: Console, report: dict[str, Any]) -> None:
     console.print(table)
 
 
+def show_stores(console: Console, report: dict[str, Any]) -> None:
+    """A row for each hot store."""
+    given = report["input"]
+    title = f"hot stores: batches of {given['batch_rows']:,} rows, {given['keys']:,} keys; median, 95th percentile"
+    table = Table(title=title, title_justify="left")
+    for heading in ("store", "rows", "rows/s written", "latest, ms", f"read {given['rows_of_a_read']}, ms", "output"):
+        table.add_column(heading, justify="left" if heading in ("store", "output") else "right", no_wrap=True)
+    for each in report["results"]:
+        if each["error"] is not None:
+            table.add_row(each["store"], "-", "-", "-", "-", f"did not run: {each['error'].splitlines()[0]}")
+            continue
+        times = [f"{each[what][0]:.2f}, {each[what][1]:.2f}" for what in ("latest_ms", "read_ms")]
+        output = "right" if each["right"] else "[red]WRONG[/red]"
+        table.add_row(each["store"], f"{each['rows']:,}", f"{each['rows_per_second']:,}", *times, output)
+    console.print(table)
+
+
 def show_wanted(console: Console, rows: list[dict[str, Any]]) -> None:
     """What was asked for, beside what was found."""
     table = Table(title="wanted", title_justify="left")

@@ -7,6 +7,9 @@ import random
 import pytest
 
 from qanat.errors import ConfigError, StoreError
+from qanat.model.streams import Column, Stream
+from qanat.model.types import BIGINT, STRING
+from qanat.stores.hot.table import open_table
 from tests.conformance.store.places import Place
 from tests.conformance.store.streams import DAY, batch_of, reading, readings
 
@@ -125,7 +128,7 @@ def test_a_key_that_does_not_fit_is_refused(store, table):
 
 def test_old_rows_go_and_young_ones_stay(store, name, place):
     if place.driver == "cassandra":
-        pytest.skip("rows of Cassandra go by its own clock: test_retention of the driver")
+        pytest.skip("rows of Cassandra go by its own clock: tests/stores/hot/test_cassandra.py")
     table = readings(name, retention_ms=7 * DAY)
     store.prepare(table)
     now = NOON + 100 * DAY
@@ -136,3 +139,13 @@ def test_old_rows_go_and_young_ones_stay(store, name, place):
     store.write(table.name, batch_of(table, [reading(9, "a", now)], offset=5))
     store.expire(now + 38 * DAY)
     assert ids(store.read(table.name, ["a"])) == []
+
+
+def test_rows_of_any_size_of_one_key_and_day(store, name):
+    table = open_table(Stream(name, (Column("k", STRING), Column("id", BIGINT), Column("x", STRING))), ("k",))
+    store.prepare(table)
+    sizes = [10, 3_000, 100_000, 10, 3_000, 3_000, 60_000, *[200] * 120]
+    rows = [{"k": "a", "id": n, "x": "ü" * size} for n, size in enumerate(sizes)]
+    store.write(name, batch_of(table, rows))
+    found = store.read(name, ["a"], order="oldest")
+    assert (ids(found), [len(x) for x in found.column("x").to_pylist()]) == (list(range(len(sizes))), sizes)

@@ -8,7 +8,7 @@ the server keeps the one with the highest. `cassandra_columns` says what becomes
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +19,8 @@ from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
-from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
-from cassandra.query import PreparedStatement, tuple_factory
+from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
+from cassandra.query import BatchStatement, BatchType, PreparedStatement, tuple_factory
 
 from cassandra import ConsistencyLevel, DriverException
 from qanat.clock import now_ms
@@ -36,11 +36,14 @@ from qanat.stores.hot.texts import key_text
 
 _PORT = 9042
 _CONNECT_S, _ANSWER_S = 5.0, 30.0
+_RECONNECT_S = 15.0
 _AT_ONCE = 128
 _DAY_MS = 86_400_000
 #: Cassandra takes no longer TTL: twenty years.
 _LONGEST_S = 20 * 365 * 86_400
 _DAYS_KNOWN = 100_000
+#: Rows of one key and day go together, as many as this; a server refuses more than 50 kB by default.
+_TOGETHER, _TOGETHER_BYTES = 50, 8_000
 _OPTIONS = frozenset({"consistency", "replication", "datacenter"})
 
 
@@ -49,6 +52,10 @@ def cassandra_at(rest: str, password: str | None) -> Callable[[], CassandraStore
     address = parse_address("cassandra", rest, _PORT, password, _OPTIONS)
     profile = _profile(address)
     return lambda: CassandraStore(address, profile)
+
+
+#: A statement and its values; those of a batch are inside.
+_Statement = tuple[PreparedStatement | BatchStatement, Sequence[object] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class CassandraStore:
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             connect_timeout=_CONNECT_S,
             control_connection_timeout=_CONNECT_S,
+            reconnection_policy=ExponentialReconnectionPolicy(0.5, _RECONNECT_S, max_attempts=None),
         )
         try:
             self._session = self._connect()
@@ -176,7 +184,7 @@ class CassandraStore:
             raise StoreError(f"stream {stream} was not prepared in this store")
         return prepared
 
-    def _run(self, statements: Iterator[tuple[PreparedStatement, Sequence[object]]]) -> None:
+    def _run(self, statements: Iterable[_Statement]) -> None:
         execute_concurrent(self._session, statements, concurrency=_AT_ONCE, raise_on_first_error=True)
 
     def _append(self, prepared: _Prepared, rows: pa.Table) -> None:
@@ -192,7 +200,7 @@ class CassandraStore:
         ]
         # a row must be found by its day as soon as it is there
         self._note_days(table, {(line[0], line[1]) for line in lines})
-        self._run((prepared.insert, line) for line in lines)
+        self._run(_together(prepared.insert, lines))
 
     def _seconds_left(self, table: Table, times: np.ndarray) -> np.ndarray:
         """The TTL of each row: 0 is for ever, less than 0 that its time is over."""
@@ -210,7 +218,7 @@ class CassandraStore:
         while len(self._days) > _DAYS_KNOWN:
             self._days.popitem(last=False)
 
-    def _upserts(self, prepared: _Prepared, rows: pa.Table) -> Iterator[tuple[PreparedStatement, Sequence[object]]]:
+    def _upserts(self, prepared: _Prepared, rows: pa.Table) -> Iterator[_Statement]:
         table = prepared.table
         gone = rows[names.DELETED].to_pylist()
         keys, times, places = rows[names.KEY].to_pylist(), rows[names.TIME].to_pylist(), _places(rows)
@@ -255,6 +263,27 @@ def _profile(address: Address) -> ExecutionProfile:
         request_timeout=_ANSWER_S,
         row_factory=tuple_factory,
     )
+
+
+def _together(insert: PreparedStatement, lines: Iterable[tuple[Any, ...]]) -> Iterator[_Statement]:
+    """Rows of one key and day in few statements: they lie on the same node, which takes such a batch at once."""
+    groups: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
+    for line in lines:
+        groups.setdefault((line[0], line[1]), []).append(line)
+    for group in groups.values():
+        batch, size = BatchStatement(BatchType.UNLOGGED), 0
+        for line in group:
+            more = sum(8 if not isinstance(cell, str | bytes) else 4 * len(cell) for cell in line)
+            if len(batch) and (len(batch) >= _TOGETHER or size + more > _TOGETHER_BYTES):
+                yield batch, None
+                batch, size = BatchStatement(BatchType.UNLOGGED), 0
+            if more > _TOGETHER_BYTES:
+                yield insert, line
+            else:
+                batch.add(insert, line)
+                size += more
+        if len(batch):
+            yield batch, None
 
 
 def _places(rows: pa.Table) -> tuple[list[int], list[int]]:
