@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from qanat.errors import LogError
@@ -71,22 +72,22 @@ class StreamScan:
             rows = latest_rows(pa.Table.from_batches(batches, stored), stream)
             yield from rows.cast(self.schema).to_batches(_ROWS)
             return
+        schema = self.schema
         for chunks in self._reads():
-            made = [self._shown(chunk) for chunk in chunks]
-            if made:
-                yield made[0] if len(made) == 1 else pa.concat_batches(made)
+            for alike in _alike(chunks):
+                yield self._shown(alike, schema)
 
-    def _shown(self, chunk: Chunk) -> pa.RecordBatch:
-        rows = aligned(chunk.rows, self.schema, self.wanted)
+    def _shown(self, chunks: list[Chunk], schema: pa.Schema) -> pa.RecordBatch:
+        """Chunks of one schema as one batch."""
+        stored = chunks[0].rows if len(chunks) == 1 else pa.concat_batches([chunk.rows for chunk in chunks])
+        rows = aligned(stored, schema, self.wanted)
         if not self.placed:
             return rows
-        count = rows.num_rows
-        places = {
-            PARTITION: pa.repeat(pa.scalar(chunk.partition, pa.int32()), count),
-            OFFSET: pa.array(range(chunk.offset, chunk.offset + count), pa.int64()),
-        }
+        offsets = np.concatenate([np.arange(chunk.offset, chunk.end) for chunk in chunks])
+        partition = pa.scalar(chunks[0].partition, pa.int32())
+        places = {PARTITION: pa.repeat(partition, rows.num_rows), OFFSET: pa.array(offsets, pa.int64())}
         columns = [places.get(name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _chunks(self) -> Iterator[Chunk]:
         for chunks in self._reads():
@@ -147,6 +148,18 @@ def shown_schema(stream: Stream, *, placed: bool = False) -> pa.Schema:
 def _shown_type(kind: pa.DataType) -> pa.DataType:
     whole = pa.types.is_timestamp(kind) and (kind.unit != "ns" or kind.tz is not None)
     return pa.timestamp("us", kind.tz) if whole else kind
+
+
+def _alike(chunks: list[Chunk]) -> Iterator[list[Chunk]]:
+    """Chunks in runs of one schema: columns may have come in between."""
+    run: list[Chunk] = []
+    for chunk in chunks:
+        if run and not run[0].rows.schema.equals(chunk.rows.schema):
+            yield run
+            run = []
+        run.append(chunk)
+    if run:
+        yield run
 
 
 def _before(chunk: Chunk, end: int) -> Chunk:
