@@ -1,4 +1,4 @@
-"""`python -m bench [windows|nilm|nexmark|gateway|serve|cache|lake|stores|all]`: measure, print tables, write JSON.
+"""`python -m bench [windows|nilm|nexmark|gateway|serve|cache|lake|stores|query|all]`: measure, print tables, write JSON.
 
 Ends with 0 when everything ran and every output of qanat was right, whether or not the wanted figures were reached
 (the table says), and with 1 otherwise.
@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import cache, lake, machine, nilm, report, serve, stores, windows
+from bench import cache, lake, machine, nilm, query, report, serve, stores, windows
 from bench.data import Shape
 from bench.engines import USUAL, Engine, all_engines
 from bench.flink import Settings
@@ -29,7 +29,7 @@ from bench.nexmark.events import Shape as Events
 from bench.nexmark.queries import MEASURED, Query
 from bench.work import BENCH, write_json
 
-_PARTS = ("windows", "nilm", "nexmark", "gateway", "serve", "cache", "lake", "stores", "all")
+_PARTS = ("windows", "nilm", "nexmark", "gateway", "serve", "cache", "lake", "stores", "query", "all")
 _LATEST = BENCH / "results" / "latest.json"
 
 
@@ -113,6 +113,13 @@ def main(arguments: list[str] | None = None) -> int:
         right &= all(each.right for each in filled if each.error is None)
         report.show_stores(console, kept["stores"])
         write_json(options.json, kept)
+    if options.what in ("query", "all"):
+        asked = query.measure(query.Shape(rows=options.archived), options.runs or 9, say)
+        kept["query"] = query.as_json(asked)
+        right &= asked.right
+        query.show(console, kept["query"])
+        wanted += kept["query"]["wanted"]
+        write_json(options.json, kept)
     report.show_wanted(console, wanted)
     return 0 if right else 1
 
@@ -162,6 +169,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--events", type=int, default=Events().events, help="of the nexmark bench (default %(default)s)"
+    )
+    parser.add_argument(
+        "--archived",
+        type=int,
+        default=query.Shape().rows,
+        metavar="ROWS",
+        help="of the query bench (default %(default)s; what is wanted of a key and day is meant for 100000000)",
     )
     parser.add_argument("--queries", default="", help="of the nexmark bench, with commas: q0,q1,... (default: all ten)")
     parser.add_argument("--json", type=Path, default=_LATEST, metavar="PATH", help="default: bench/results/latest.json")
