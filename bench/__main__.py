@@ -1,4 +1,4 @@
-"""`python -m bench [windows|nilm|nexmark|gateway|serve|cache|lake|stores|query|all]`: measure, print tables, write JSON.
+"""`python -m bench [windows|nilm|nexmark|gateway|serve|cache|lake|stores|query|all]`: measure, print, write JSON.
 
 Ends with 0 when everything ran and every output of qanat was right, whether or not the wanted figures were reached
 (the table says), and with 1 otherwise.
