@@ -28,6 +28,17 @@ class Bench:
         self.switch = Switch(settings, self.metrics, clock, env)
         self.aside = Aside(self.switch)
         self.made = 0
+        self.others: list[Any] = []
+
+    def also(self, one: Any) -> Any:
+        """Closed when this is, however the test goes: another process's aside, or a driver."""
+        self.others.append(one)
+        return one
+
+    async def close(self) -> None:
+        for one in self.others:
+            await one.close()
+        await self.aside.close()
 
     def maker(self, answer: bytes | Exception = b"answer", wait: float = 0) -> Callable[[], Coroutine[Any, Any, bytes]]:
         async def make() -> bytes:
@@ -81,7 +92,7 @@ def within(hand: Hand) -> Within:
             try:
                 await asyncio.wait_for(scenario(bench), 60)
             finally:
-                await bench.aside.close()
+                await bench.close()
             others = asyncio.all_tasks() - {asyncio.current_task()}
             assert not others, "something goes on after close"
 

@@ -161,11 +161,11 @@ def test_a_stale_answer_is_given_at_once_and_one_new_one_is_made_behind_it(withi
         await bench.aside.fetch("k", bench.maker(b"old"))
         await bench.settled()
         bench.clock.move(125)
-        make = bench.maker(b"new", wait=0.02)
+        make = bench.maker(b"new", wait=0.5)
         began = time.monotonic()
         assert await asyncio.gather(*(bench.aside.fetch("k", make) for _ in range(50))) == [b"old"] * 50
         assert await bench.aside.fetch("k", make) == b"old"
-        assert time.monotonic() - began < 0.019
+        assert time.monotonic() - began < 0.4
         assert bench.aside.peek("k") is None
         await bench.settled()
         assert bench.made == 2
