@@ -259,3 +259,18 @@ def test_columns_that_came_later_are_null_in_older_rows() -> None:
     tally = recent.tally(question, borders, start, end)
     assert tally is not None
     assert (list(tally.groups), tally.count.tolist()) == ([(None,), (1,)], [1, 1])
+
+
+def test_very_many_sensors_have_the_same_numbers_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [*many(3000, 400, 3), ("x", None, None, NOW - 1, 1.0), (None, 2, "s1", NOW - 1, 1.0)]
+    cuts = range(0, len(rows), 300)
+    few = taken(rows, cuts)
+    monkeypatch.setattr("qanat.serve.aggregate.series._MANY_VALUES", 50)
+    many_values = taken(rows, cuts)
+    question, borders, start, end = span_of("by=sensor,site,field")
+    found = [one.tally(question, borders, start, end) for one in (few, many_values)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert_same(lines_of(question, found[1], borders), lines_of(question, found[0], borders))
+    assert found[0].groups == found[1].groups
+    assert found[0].count.sum() == len(rows)

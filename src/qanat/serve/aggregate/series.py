@@ -19,6 +19,7 @@ from qanat.serve.aggregate.measure import Value
 from qanat.serve.aggregate.tally import Ints, in_order
 
 _BITS = 31
+_MANY_VALUES = 4096
 
 
 class Dimension:
@@ -38,6 +39,8 @@ class Dimension:
         """The number of each row's value; new values get theirs."""
         if column.type != self._type:
             column = column.cast(self._type)
+        if len(self.values) > _MANY_VALUES:
+            return self._encode_distinct(column)
         found = pc.index_in(column, value_set=self._known)
         if found.null_count:
             new = pc.unique(column.filter(pc.is_null(found)))
@@ -48,6 +51,20 @@ class Dimension:
             found = pc.index_in(column, value_set=self._known)
         numbers: Ints = found.to_numpy(zero_copy_only=False).astype(np.int64)
         return numbers
+
+    def _encode_distinct(self, column: Any) -> Ints:
+        """Arrow makes a table of all known values each time; with some thousand of them, this is the shorter way."""
+        encoded = pc.dictionary_encode(column)
+        numbers = np.array([self._number_of(value) for value in encoded.dictionary.to_pylist()] or [0], dtype=np.int64)
+        places = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        return np.where(column.is_null().to_numpy(zero_copy_only=False), 0, numbers[places])
+
+    def _number_of(self, value: Value) -> int:
+        number = self._numbers.get(value)
+        if number is None:
+            number = self._numbers[value] = len(self.values)
+            self.values.append(value)
+        return number
 
 
 class _Pairs:
