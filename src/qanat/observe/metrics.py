@@ -35,7 +35,7 @@ made per flush or micro-batch, never per message.
 | qanat_store_errors_total | store, stream | tries that failed |
 | qanat_store_lag_rows, qanat_store_lag_seconds | store, stream | not there yet; since when the oldest of it is here |
 | qanat_store_write_seconds | store, stream | one batch of each partition, read to stored |
-| qanat_lake_rows_total, _files_total, _bytes_total | stream | archived, as files of their first commit |
+| qanat_lake_rows_total, qanat_lake_files_total, qanat_lake_bytes_total | stream | archived, as files of their first commit |
 | qanat_lake_lag_rows, qanat_lake_lag_seconds | stream | not archived yet; since when the oldest of it is here |
 | qanat_lake_committed_ms | stream | the last commit of rows, ms since 1970 |
 | qanat_cache_reads_total | driver, outcome | looks for an answer: hit, stale, miss, corrupt, error |
