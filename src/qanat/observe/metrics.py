@@ -26,7 +26,7 @@ made per flush or micro-batch, never per message.
 | qanat_pipeline_restarts_total | pipeline | times that it failed and was begun again |
 | qanat_pipeline_batch_seconds | pipeline | one micro-batch, read to commit |
 | qanat_pipeline_latency_seconds | pipeline | from the arrival that completes a result to its commit |
-| qanat_sink_sent_total, qanat_sink_quiet_total, qanat_sink_dead_letters_total | sink | rows delivered; that were no news; given up |
+| qanat_sink_sent_total, qanat_sink_quiet_total, qanat_sink_dead_letters_total | sink | delivered; no news; given up |
 | qanat_sink_failures_total | sink, kind | tries that failed: down (the target) or refused (one alert) |
 | qanat_sink_breaker | sink | 0 closed, 1 half open, 2 open |
 | qanat_sink_raised | sink | alerts that are raised now |
@@ -35,7 +35,7 @@ made per flush or micro-batch, never per message.
 | qanat_store_errors_total | store, stream | tries that failed |
 | qanat_store_lag_rows, qanat_store_lag_seconds | store, stream | not there yet; since when the oldest of it is here |
 | qanat_store_write_seconds | store, stream | one batch of each partition, read to stored |
-| qanat_lake_rows_total, qanat_lake_files_total, qanat_lake_bytes_total | stream | archived, as files of their first commit |
+| qanat_lake_rows_total, qanat_lake_files_total, qanat_lake_bytes_total | stream | archived, as first committed |
 | qanat_lake_lag_rows, qanat_lake_lag_seconds | stream | not archived yet; since when the oldest of it is here |
 | qanat_lake_committed_ms | stream | the last commit of rows, ms since 1970 |
 | qanat_cache_reads_total | driver, outcome | looks for an answer: hit, stale, miss, corrupt, error |
