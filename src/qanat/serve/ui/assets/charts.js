@@ -121,7 +121,7 @@ async function draw(page, aggregate, station, charts, signal) {
     charts.get(title).update(group.windows);
   }
   page.charts.dataset.asked = `/v1/aggregate/${encodeURIComponent(aggregate.name)}?${asked}`;
-  put(page.state, `${count(found.rows)} readings${found.groups.length > MOST_CHARTS ? `; the first ${MOST_CHARTS} of ${count(found.groups.length)} charts: choose a site, or another grouping` : ""}`);
+  put(page.state, `${count(found.rows)} readings. Line: average; band: smallest to largest${found.groups.length > MOST_CHARTS ? `; the first ${MOST_CHARTS} of ${count(found.groups.length)} charts: choose a site, or another grouping` : ""}`);
   put(page.said, shown.length ? null : empty("There is no reading in this range.", el("p", {}, "Choose a longer range, or ", el("a", { href: "/ui/register" }, "register a sensor"), ".")));
 }
 

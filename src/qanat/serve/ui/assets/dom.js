@@ -36,7 +36,7 @@ export function field(label, control, note) {
 
 // `choices`: texts, or [value, text]. What was chosen stays chosen as long as it is there.
 export function choose(control, choices) {
-  const before = control.value;
+  const before = control.options.length ? control.value : null;
   const pairs = choices.map((one) => (Array.isArray(one) ? one : [one, one]));
   const now = JSON.stringify(pairs);
   if (control.dataset.choices === now) return;

@@ -50,6 +50,7 @@ function form(station, streams, result, registered) {
     button.disabled = true;
     try {
       const wanted = { stream: stream.value, site: site.value.trim(), kind: kind.value.trim(), credential: credential.value, topic: topic.value.trim() };
+      checkTopic(wanted.topic);
       const ids = idsOf(names.value);
       const { devices } = await ask("/v1/devices", { method: "POST", body: ids.map((id) => record(id, wanted, station)) });
       drawCredentials(result, devices, wanted, station, streams);
@@ -82,6 +83,11 @@ function topicFor(station, stream, site, kind) {
   if (!pattern) return `${stream}/{id}`;
   const level = (text, name) => (/^[^/+#{}]+$/.test(text.trim()) ? text.trim() : `{${name}}`);
   return pattern.replaceAll(`{${station.sensor}}`, "{id}").replaceAll(`{${station.site}}`, level(site, station.site)).replaceAll("{kind}", level(kind, "kind"));
+}
+
+function checkTopic(topic) {
+  const open = /\{(?!id\})[^}]*\}/.exec(topic);
+  if (open) throw new Problem(400, `The topic still has ${open[0]}.`, "fill in the field of that name, without / + # { }, or write the level into the topic");
 }
 
 // Names, one a line; NAME1..20 is NAME1 to NAME20.
@@ -118,7 +124,7 @@ function drawCredentials(place, devices, wanted, station, streams) {
   const table = keyedTable("Credentials", [["Name", ""], ["Credential", ""], ["Secret", ""]]);
   table.update(devices.slice(0, PAGE).map((one) => ({ key: one.id, cells: [named(one.id), one.credential, el("code", {}, one.secret)] })));
   const title = el("h2", { tabindex: "-1" }, "Credentials of ", named(wanted.site));
-  place.replaceChildren(title,
+  put(place, title,
     el("p", { class: "bad" }, "Shown once: the station keeps only what checks them. Download or copy them now."),
     el("p", { class: "row" }, download(devices, wanted)),
     table.node, devices.length > PAGE ? el("p", { class: "dim" }, `and ${devices.length - PAGE} more in the CSV file`) : null,

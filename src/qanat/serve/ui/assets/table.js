@@ -7,7 +7,7 @@ export function keyedTable(caption, columns) {
   const head = el("tr", {}, ...columns.map(([title, kind]) => el("th", { scope: "col", class: kind }, title)));
   const body = el("tbody");
   const node = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", {}, el("caption", {}, caption), el("thead", {}, head), body));
+    el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, head), body));
   const known = new Map();
 
   function update(rows) {
