@@ -71,6 +71,7 @@ class Server:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.context: ServeContext
+        self.end: Callable[[], None]
         self.gateway: Gateway = self.run(self._begin())
 
     async def _begin(self) -> Gateway:
@@ -92,7 +93,7 @@ class Server:
             settings=self.api,
             hot=parts.hot,
         )
-        mount(gateway.app, self.context)
+        self.end = mount(gateway.app, self.context)
         await gateway.start()
         return gateway
 
@@ -149,6 +150,7 @@ class Server:
 
     def close(self) -> None:
         self.run(self.gateway.stop())
+        self.end()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(20)
         self.loop.close()

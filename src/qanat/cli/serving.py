@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qanat.cli.streams import lags
@@ -36,8 +36,11 @@ def mount_api(
     archive: Archive | None = None,
     also: Sequence[Mount] = (),
     queries: OpenQueries = open_queries,
-) -> ServeContext:
-    """Add the API to the app of a gateway that is not started yet. `also`: what mounts beside it."""
+) -> Callable[[], None]:
+    """Add the API to the app of a gateway that is not started yet. `also`: what mounts beside it.
+
+    Returns what is to be called when the gateway has stopped.
+    """
     parts = gateway.parts
     context = ServeContext(
         log=log,
@@ -55,8 +58,7 @@ def mount_api(
         hot=parts.hot,
         also=also,
     )
-    mount(gateway.app, context)
-    return context
+    return mount(gateway.app, context)
 
 
 def open_aggregates(project: Project, streams: Mapping[str, Stream], metrics: Metrics) -> Aggregates:

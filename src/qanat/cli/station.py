@@ -63,7 +63,9 @@ class Station:
             pages = Facts.of(folder.project, inputs, self._aggregates.measures, lambda: self.gateway.mqtt_port)
             also = (self._aggregates.mount, pages.mount)
             archive, queries = archive_of(folder, self._log), queries_of(folder)
-            mount_api(self.gateway, self._engine, program, self._log, folder.project.api, archive, also, queries)
+            self._end_api = mount_api(
+                self.gateway, self._engine, program, self._log, folder.project.api, archive, also, queries
+            )
         except BaseException:
             self._close()
             raise
@@ -98,6 +100,7 @@ class Station:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.gateway.stop()
+        self._end_api()
         await self._aggregates.stop()
         self._engine.stop()
         for sink in self._sinks:

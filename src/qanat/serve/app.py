@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 
 from fastapi import FastAPI, Request
@@ -33,8 +34,8 @@ _HEAD_PATHS = ("/v1/", "/readyz", "/docs", "/openapi.json")
 _EXPOSED = ("ETag", "Link", "Location", "Retry-After", "Idempotency-Replayed")
 
 
-def mount(app: FastAPI, context: ServeContext) -> None:
-    """Add everything. Call it once, before the first request."""
+def mount(app: FastAPI, context: ServeContext) -> Callable[[], None]:
+    """Add everything. Call it once, before the first request; call what it returns when the server has stopped."""
     desk, asker = Desk(context), Asker(context)
     mount_streams(app, context)
     mount_live(app, context, desk)
@@ -67,3 +68,4 @@ def mount(app: FastAPI, context: ServeContext) -> None:
             expose_headers=_EXPOSED,
             max_age=600,
         )
+    return asker.close

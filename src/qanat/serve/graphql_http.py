@@ -9,6 +9,7 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from fastapi import FastAPI
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,7 +54,7 @@ class _Endpoint:
             if scope["type"] == "http":
                 caller = await caller_in(self._context, scope, dict(scope["headers"]))
                 scope = {**scope, "qanat.caller": caller}
-                receive = _bounded(receive)
+                receive = _again(await _read(receive), receive)
             await app(scope, receive, send)
         except QanatError as error:
             if scope["type"] == "websocket":
@@ -75,17 +76,29 @@ async def caller_in(context: ServeContext, scope: Scope, headers: dict[bytes, by
     return Caller(user, scope["client"][0] if scope["client"] else "")
 
 
-def _bounded(receive: Receive) -> Receive:
-    """Raises `RefusedError` 413 in the middle of a body that is too large."""
-    size = 0
+async def _read(receive: Receive) -> bytes:
+    """The body. Raises `RefusedError`: 400 for what is no JSON, 413."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > _LARGEST_BODY:
+            raise RefusedError(413, f"the body has more than {_LARGEST_BODY} bytes", hint="use variables, or /v1")
+        if not message.get("more_body", False):
+            break
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(400, f"the body is no JSON: {error}", hint='{"query": "{ streams }"}') from error
+    return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read already."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def read() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > _LARGEST_BODY:
-            raise RefusedError(413, f"the body has more than {_LARGEST_BODY} bytes", hint="use variables, or /v1")
-        return message
+        return left.pop() if left else await receive()
 
     return read
 
