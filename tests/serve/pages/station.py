@@ -103,6 +103,13 @@ class Farm:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         httpx.post(f"{self.url}/streams/{topic}", content=content, headers=headers, timeout=60)
 
+    def post(self, path: str, content: object) -> Any:
+        """The JSON of an answer to JSON."""
+        headers = {} if self.key is None else {"x-api-key": self.key}
+        answer = httpx.post(self.url + path, json=content, headers=headers, timeout=60)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
     def simulate(self, sites: int = 2, sensors: int = 2, hours: float = 2, step_s: int = 60) -> int:
         """Readings of all kinds, until now; how many."""
         now, sent = int(time.time()), 0
