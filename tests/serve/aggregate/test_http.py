@@ -249,3 +249,11 @@ def test_partitions_together(server: Server, log: Log) -> None:
     answer = server.get(site="north", window="15 min", functions="count,first,last,p50")
     (line,) = answer.json()["groups"][0]["windows"]
     assert [line[name] for name in ("count", "first", "last", "p50")] == [3, 20.0, 50.0, 30.0]
+
+
+def test_what_another_cache_server_keeps_is_a_hit_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of a server are not at hand: `peek` finds none, `fetch` does."""
+    aside = server.aggregates._aside
+    monkeypatch.setattr(type(aside), "peek", lambda *_: None)
+    told = [server.get(site="north").headers["cache-status"] for _ in range(2)]
+    assert told == ["qanat; fwd=miss", "qanat; hit"]

@@ -104,26 +104,7 @@ class AggregateEndpoint:
         began = time.perf_counter()
         headers = dict(scope["headers"])
         try:
-            if scope["method"] not in ("GET", "HEAD"):
-                raise RefusedError(405, f"{scope['method']} {scope['path']}", hint="GET")
-            user = await self._identify(scope, headers)
-            asked = self._asked.get((scope["path"], scope["query_string"])) or self._read(scope)
-            if not may_subscribe(user, asked.stream):
-                raise RefusedError(
-                    403,
-                    f"this user may not read {asked.stream}",
-                    hint=f"qanat key add NAME --scope read:{asked.stream} makes a key that may",
-                )
-            found = self._cached.peek(asked.key)
-            hit = found is not None
-            if found is None:
-                question = asked.question
-                found = await self._cached.fetch(
-                    asked.key,
-                    lambda: self._answers.make(question),
-                    tags=self._watched.tags(question),
-                    ttl_ms=asked.ttl_ms,
-                )
+            found, hit = await self._find(scope, headers)
         except QanatError as error:
             await problem_of(_refusal(error))(scope, receive, send)
             self._meter.refused(time.perf_counter() - began)
@@ -133,6 +114,29 @@ class AggregateEndpoint:
             raise
         await _answer(scope, headers, send, found, began, hit=hit)
         (self._meter.hit if hit else self._meter.miss)(time.perf_counter() - began)
+
+    async def _find(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bool]:
+        """The answer with its tag before it, and whether nothing had to be computed for it."""
+        if scope["method"] not in ("GET", "HEAD"):
+            raise RefusedError(405, f"{scope['method']} {scope['path']}", hint="GET")
+        user = await self._identify(scope, headers)
+        asked = self._asked.get((scope["path"], scope["query_string"])) or self._read(scope)
+        if not may_subscribe(user, asked.stream):
+            hint = f"qanat key add NAME --scope read:{asked.stream} makes a key that may"
+            raise RefusedError(403, f"this user may not read {asked.stream}", hint=hint)
+        found = self._cached.peek(asked.key)
+        if found is not None:
+            return found, True
+        hit = True
+
+        async def make() -> bytes:
+            nonlocal hit
+            hit = False
+            return await self._answers.make(asked.question)
+
+        tags = self._watched.tags(asked.question)
+        found = await self._cached.fetch(asked.key, make, tags=tags, ttl_ms=asked.ttl_ms)
+        return found, hit
 
     def _read(self, scope: Scope) -> _Asked:
         path, query = scope["path"], scope["query_string"]
