@@ -409,3 +409,9 @@ def test_a_password_is_shown_nowhere() -> None:
     with pytest.raises(StoreError) as failed:
         open_store("clickhouse://me:hunter2@127.0.0.1:1/db")
     assert "hunter2" not in str(failed.value)
+
+
+def test_the_example_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "stores.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)

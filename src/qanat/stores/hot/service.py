@@ -20,7 +20,8 @@ from qanat.stores.hot.table import Table
 
 #: Seconds until a stream that failed is tried again: at first, and at most.
 _FIRST, _MOST = 0.5, 30.0
-#: Seconds between two looks where nothing wakes it; between two writes of few rows; between two calls of `expire`.
+#: Seconds between two looks at the log and at the lag, where nothing wakes it; between two writes of few rows; between
+#: two calls of `expire`.
 _LOOK, _LINGER, _EXPIRE = 1.0, 0.2, 600.0
 _STOP_S = 10.0
 
@@ -36,6 +37,7 @@ class _Fed:
     late: str | None = None
     wait: float = 0.0
     again_at: float = 0.0
+    look_at: float = 0.0
 
 
 class StoreService:
@@ -97,7 +99,9 @@ class StoreService:
         for fed in self._streams:
             if self._clock.seconds() >= fed.again_at:
                 moved |= self._feed(fed)
-            self._look(fed)
+            if self._clock.seconds() >= fed.look_at:
+                fed.look_at = self._clock.seconds() + _LOOK
+                self._look(fed)
         if self._store is not None and self._clock.seconds() - self._expired >= _EXPIRE:
             self._expired = self._clock.seconds()
             self._expire(self._store)
