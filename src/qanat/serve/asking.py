@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -19,9 +19,11 @@ from qanat.errors import BackpressureError, ConfigError, QueryLimitError, SqlErr
 from qanat.gateway.http.problems import RefusedError
 from qanat.log.archive import Archive, Cut
 from qanat.log.base import Log, StreamStatus
-from qanat.query.limits import Handle
 from qanat.serve.access import Caller
 from qanat.serve.context import Queries, ServeContext
+
+if TYPE_CHECKING:
+    from qanat.query.limits import Handle
 
 Parameters = Sequence[object] | Mapping[str, object]
 
@@ -83,6 +85,8 @@ class Asker:
 
         Raises `RefusedError`: 400 for wrong SQL, 403, 504; `BackpressureError` where too many run.
         """
+        from qanat.query.limits import Handle  # it loads DuckDB, which who runs no query does without
+
         caller.demand_query()
         if self._running >= self._limits.at_once:
             hint = "api.query.at_once in qanat.yaml allows more"

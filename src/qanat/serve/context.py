@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 from fastapi import FastAPI
@@ -18,8 +18,9 @@ from qanat.gateway.repair import Repair
 from qanat.log.archive import Archive
 from qanat.log.base import Log
 from qanat.model.api import Api
-from qanat.query import Query
-from qanat.query.limits import Handle
+
+if TYPE_CHECKING:
+    from qanat.query.limits import Handle  # it loads DuckDB, which who runs no query does without
 
 #: POST /streams/NAME: what answers a request with that path.
 Append = Callable[[Scope, Receive], Awaitable[Response]]
@@ -68,6 +69,8 @@ OpenQueries = Callable[[Log, Archive | None, bool], Queries]
 
 def open_queries(log: Log, archive: Archive | None, whole: bool) -> Queries:  # noqa: ARG001  there are no others
     """Queries over the streams alone."""
+    from qanat.query import Query
+
     return Query.over(log, archive=archive)
 
 
