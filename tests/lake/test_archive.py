@@ -10,11 +10,13 @@ import pytest
 
 from qanat.errors import ArchiveError, UnknownStreamError
 from qanat.lake import DeltaArchive, history
+from qanat.lake.prune import pruned
+from qanat.lake.table import File
 from qanat.lake.upkeep import rewrite, rewrites
 from qanat.log.archive import AT, DATE, OFFSET, PARTITION, SEQ, Bounds
 from qanat.model.arrow import schema_of
 from qanat.model.lake import Lake
-from tests.lake.conftest import DAY, DAY_ONE, READINGS, Station, logged, same
+from tests.lake.conftest import DAY, DAY_ONE, READINGS, Station, logged, same, stream_of
 
 
 def days_of(station: Station, bounds: Bounds) -> list[str]:
@@ -76,6 +78,18 @@ def test_dates_outside_of_the_bounds_are_left_out(station: Station) -> None:
     # the date is right, and no file of it reaches so far
     assert days_of(station, Bounds(since=DAY_ONE + DAY + 19_002, until=DAY_ONE + DAY + 30_000)) == []
     assert days_of(station, Bounds(since=DAY_ONE + DAY + 19_000, until=DAY_ONE + DAY + 30_000)) == ["2026-01-02"]
+
+
+def test_dates_count_where_files_say_nothing_of_their_times() -> None:
+    files = [File(f"f{day}", day, 1, 1, 0, {}, {}) for day in range(5)]
+    stream = stream_of(READINGS)
+    for bounds, left in (
+        (Bounds(since=2 * DAY), [2, 3, 4]),
+        (Bounds(until=2 * DAY), [0, 1, 2]),
+        (Bounds(since=DAY, until=2 * DAY - 1), [1]),
+        (Bounds(equal={"sensor": frozenset("a")}), [0, 1, 2, 3, 4]),
+    ):
+        assert [one.day for one in pruned(files, stream, bounds)] == left
 
 
 def test_values_that_are_in_no_file_find_none(station: Station) -> None:

@@ -58,7 +58,7 @@ def metric(server: Server, name: str) -> float:
     return float(next(line for line in lines if line.startswith(f'{name}{{stream="readings"}}')).split()[-1])
 
 
-def test_rows_go_to_the_lake_while_it_runs_and_the_last_ones_at_the_end(server: Server, farm: Path) -> None:
+def test_rows_go_to_the_lake_while_it_runs(server: Server, farm: Path) -> None:
     send(server, 0, 100)
     wait_for(farm, 100)
     assert httpx.get(f"{server.url}/healthz").json()["checks"]["lake readings"] == "ok"
@@ -70,7 +70,14 @@ def test_rows_go_to_the_lake_while_it_runs_and_the_last_ones_at_the_end(server: 
     assert metric(server, "qanat_lake_bytes_total") > 1000
     assert metric(server, "qanat_lake_lag_seconds") == 0
     assert abs(metric(server, "qanat_lake_committed_ms") / 1000 - time.time()) < 60
-    send(server, 100, 50)
+    assert server.stop()[0] == 0
+
+
+def test_what_came_last_is_archived_when_it_ends(farm: Path) -> None:
+    (farm / "qanat.yaml").write_text("lake: {interval: 1 h}\n")
+    server = Server(farm)
+    send(server, 0, 150)
+    assert archived(farm) == 0
     assert server.stop()[0] == 0
     assert archived(farm) == 150
     log = open_log(f"sqlite:///{farm}/.qanat/log.db", read_only=True)
