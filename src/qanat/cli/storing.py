@@ -88,6 +88,8 @@ def open_stores(folder: Folder, log: Log, streams: Mapping[str, Stream], metrics
     """
     declared = folder.project.stores
     _check(declared, streams)
+    for name in {stream for store in declared.values() for stream in store.streams} - set(log.status()):
+        log.create(folder.project.retained(streams[name]))  # dead letters and late rows are declared by their first use
     _hold_back(log, declared, streams)
     if not declared:
         return Stores(log, ())
@@ -137,7 +139,8 @@ def _service(
     try:
         open_it = store_opener(folder, store)
         for stream in store.streams:
-            table = open_table(streams[stream], store.key, retention, origin)
+            key = () if streams[stream].upsert else store.key  # it has only one to be kept by
+            table = open_table(streams[stream], key, retention, origin)
             fed.append((table, LogSource(log, stream, consumer_of(name, stream))))
     except ConfigError as error:
         raise ConfigError(f"stores.{name}: {error.message}", hint=error.hint) from error

@@ -325,6 +325,24 @@ def test_a_project_with_a_store(farm: Path) -> None:
     assert stored(farm, "newest", "b") == [1]
 
 
+def test_dead_letters_can_be_stored_and_an_upsert_stream_keeps_its_key(farm: Path) -> None:
+    text = STORES.replace("[readings, newest]", "[dead_letters, newest]").replace("[sensor]", "[reason]")
+    (farm / "qanat.yaml").write_text(text)
+    server = Server(farm)
+    try:
+        post(server, row("a", 1), row("b", 2) | {"v": "warm"})
+        until(lambda: 'rows_total{store="hot",stream="dead_letters"} 1.0' in metrics(server), "the letter is stored")
+        until(lambda: 'rows_total{store="hot",stream="newest"}' in metrics(server), "the result is stored")
+    finally:
+        assert server.stop()[0] == 0
+    import duckdb
+
+    with duckdb.connect(str(farm / "hot.duckdb"), read_only=True) as connection:
+        ((key, stream),) = connection.execute("SELECT __key, stream FROM dead_letters").fetchall()
+    assert (stream, "v" in key) == ("readings", True)
+    assert stored(farm, "newest", "a") == [1]
+
+
 def test_a_project_that_is_killed_stores_every_row_once(farm: Path) -> None:
     for second in range(4):
         server = Server(farm)
