@@ -140,3 +140,25 @@ def test_two_archivers_cannot_both_commit_the_same_rows(station: Station) -> Non
         table.append([], {0: 200})
     assert station.archived() == 0
     same(station.read(("readings", 0)), logged(station.log, ("readings", 0)))
+
+
+def test_positions_outlive_checkpoints_and_the_commits_before_them(tmp_path: Path) -> None:
+    station = Station(tmp_path, settings=Lake(keep=type(Lake().keep)(1000)))
+    for number in range(60):
+        station.readings(number * 2, 2)
+        station.archived()
+    log = tmp_path / "lake/readings/_delta_log"
+    assert list(log.glob("*.checkpoint.parquet"))
+    table = station.tables.open("readings")
+    assert table is not None
+    newest = max(int(path.name[:20]) for path in log.glob("*.checkpoint.parquet"))
+    for path in log.glob("*.json"):
+        if int(path.name.split(".")[0]) < newest:
+            path.unlink()
+    station.restarted()
+    station.readings(120, 2)
+    assert station.archived() == 2
+    same(station.read(("readings", 0)), logged(station.log, ("readings", 0)))
+    found = DeltaTable(tmp_path / "lake/readings")
+    assert (found.count(), found.transaction_version("qanat/0")) == (122, 122)
+    station.log.close()

@@ -51,6 +51,16 @@ def test_status_compact_and_vacuum(qanat: Run, farm: Path) -> None:
     assert shown.splitlines()[1].split()[:3] == ["readings", "40", "2"]
 
 
+def test_a_vacuum_of_the_newest_files_waits_until_nobody_writes(qanat: Run, farm: Path) -> None:
+    running = Station(farm / ".qanat")
+    ended = qanat("lake", "vacuum", "--keep", "10 min", cwd=farm)
+    assert (ended.returncode, ended.stdout) == (5, "")
+    assert qanat("lake", "vacuum", "--keep", "1 h", cwd=farm).returncode == 0
+    assert qanat("lake", "vacuum", "--keep", "0 s", "--dry-run", cwd=farm).returncode == 0
+    running.log.close()
+    assert qanat("lake", "vacuum", "--keep", "10 min", cwd=farm).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

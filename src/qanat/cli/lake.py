@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from qanat.log.base import Log, StreamStatus
     from qanat.model.lake import Lake
 
+#: Files that are younger (ms) may belong to a commit that is still to come.
+_SAFE = 3_600_000
+
 app = typer.Typer(no_args_is_help=True, help="The lake: archived streams, their files, and old versions.")
 
 Stream = Annotated[list[str] | None, typer.Argument(metavar="[STREAM]...", help="Which; without any: all.")]
@@ -101,8 +104,10 @@ def vacuum(
     """Delete files that only old versions have, and what a crash has left."""
     from qanat.cli.output import say_json
 
-    with _opened(directory, data) as lake:
-        span = int(lake.settings.keep) if keep is None else _span(keep)
+    span = None if keep is None else _span(keep)
+    # what was written a moment ago may be about to be committed: nobody else may write then
+    with _opened(directory, data, alone=span is not None and span < _SAFE and not dry_run) as lake:
+        span = max(int(lake.settings.keep), _SAFE) if span is None else span
         for one, table in lake.chosen(stream):
             gone = [] if table is None else table.vacuum(span, dry_run=dry_run)
             if as_json:
@@ -112,13 +117,13 @@ def vacuum(
 
 
 @contextmanager
-def _opened(directory: Path, data: Path | None) -> Iterator[_Lake]:
+def _opened(directory: Path, data: Path | None, *, alone: bool = False) -> Iterator[_Lake]:
     from qanat.cli.archiving import tables_of
     from qanat.cli.project import existing_log_url, open_folder
     from qanat.log import open_log
 
     folder = open_folder(directory, data)
-    log = open_log(existing_log_url(directory, data), read_only=True)
+    log = open_log(existing_log_url(directory, data), read_only=not alone)
     try:
         yield _Lake(log, tables_of(folder), folder.project.lake)
     finally:

@@ -19,6 +19,8 @@ from qanat.model.lake import Lake
 _FIRST, _MOST = 1.0, 300.0
 #: Seconds between two looks at what is to be rewritten, and the least between two vacuums.
 _UPKEEP, _VACUUM = 60.0, 3600.0
+#: Files that are younger may belong to a commit that another process is about to make.
+_SAFE_MS = 3_600_000
 
 
 class ArchiveService:
@@ -80,7 +82,7 @@ class ArchiveService:
                 return
             rewrite(table, status.stream, chosen, int(self._settings.file_size))
             self._all(name)  # new rows do not wait for the next date
-        keep = int(self._settings.keep)
+        keep = max(int(self._settings.keep), _SAFE_MS)
         now, every = self._clock.seconds(), max(_VACUUM, keep / 4000)
         if now - self._vacuumed.get(name, -every) >= every:  # also once after each start
             self._vacuumed[name] = now
