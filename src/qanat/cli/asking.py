@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from qanat.log.archive import Archive
     from qanat.log.base import Log
     from qanat.query import Query
+    from qanat.query.outside import Outside
 
 
 def open_query(folder: Folder, log: Log, *, archive: Archive | None = None) -> Query:
@@ -25,12 +26,16 @@ def open_query(folder: Folder, log: Log, *, archive: Archive | None = None) -> Q
 
 def queries_of(folder: Folder) -> Callable[[Log, Archive | None, bool], Query]:
     """What opens queries for `serve`: over some streams, and over the tables outside only where the last is true."""
-    from qanat.query import Query, open_tables
-
     project = folder.project
-    tables = open_tables(project.tables, folder.path)
+    tables: Mapping[str, Outside] = {}
+    if project.tables:
+        from qanat.query import open_tables
+
+        tables = open_tables(project.tables, folder.path)
 
     def opened(log: Log, archive: Archive | None, whole: bool) -> Query:
+        from qanat.query import Query  # it loads DuckDB, which a project that is asked no SQL does without
+
         return Query.over(log, archive=archive, tables=tables if whole else {}, settings=project.query)
 
     return opened

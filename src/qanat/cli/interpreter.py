@@ -26,3 +26,8 @@ def settle() -> None:
     gc.freeze()
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
     sys.setswitchinterval(_TURN_S)
+
+
+def release() -> None:
+    """Call at the end. What the collector may not see is never taken apart, and libraries complain of it on stderr."""
+    gc.unfreeze()

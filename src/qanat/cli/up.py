@@ -80,6 +80,7 @@ async def _serve(folder: Folder, program: Program, config: GatewayConfig, announ
         announce("stopping", {})
     finally:
         await station.stop()
+        interpreter.release()
 
 
 def _introduce(station: Station, program: Program, config: GatewayConfig, announce: Announce) -> None:
