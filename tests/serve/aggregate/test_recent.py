@@ -237,6 +237,14 @@ def test_rows_beyond_the_horizon_go_with_time() -> None:
     assert recent.bytes < 1000  # the series' number is all that is left
 
 
+def test_rows_that_are_too_old_take_no_memory() -> None:
+    recent = taken([("a", 1, "s", NOW - HORIZON - 1, 1.0), ("a", 1, "s", NOW - 50 * HORIZON, 1.0)])
+    assert recent.bytes == 0
+    recent = taken([("a", 1, "s", NOW - 50 * HORIZON, 1.0), ("a", 1, "s", NOW - 1, 1.0)])
+    assert recent.bytes < 1000
+    assert [len(run.keys) for block in recent._seen.blocks.values() for run in block.runs] == [1]
+
+
 def test_rows_of_a_far_future_are_not_kept_and_not_denied() -> None:
     far = NOW + 10 * 86_400_000
     recent = taken([("a", 1, "s", far, 1.0), ("a", 1, "s", NOW - 1, 2.0)])
