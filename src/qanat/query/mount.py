@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 from qanat.errors import ArchiveError, ConfigError
 from qanat.log.archive import DATE, Archive, Pieces
 from qanat.log.base import Log
+from qanat.model.streams import CHANGE
 from qanat.query.archived import Reach, files_of, view_of
 from qanat.query.as_of import AsOf
 from qanat.query.connections import Lent, quoted
@@ -69,6 +70,8 @@ class Mount:
             bounds = bounds_of(reading, stream, self.wanted.values)
             pieces = archive.pieces(cut, bounds) if archive is not None and cut is not None else None
             columns = frozenset(reading.wanted([column.name for column in stream.columns]))
+            if stream.upsert:  # which row is the latest of its key does not depend on what is asked
+                columns |= {*stream.key, CHANGE}
             options = {"as_of": self.wanted.as_of, "wanted": columns, "check": self.wanted.check}
             scan = scan_of(log, status, cut, bounds, options)
             self.scans.append(scan)
