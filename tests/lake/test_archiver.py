@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from qanat.errors import ArchiveError
-from qanat.lake import Archiver
+from qanat.lake import Archiver, DeltaArchive
 from qanat.log.base import Transaction
 from qanat.model.lake import Lake
 from tests.lake.conftest import DAY_ONE, READINGS, Station, logged, same
@@ -113,6 +113,7 @@ def test_a_table_of_another_log_is_left_alone(station: Station, tmp_path: Path) 
     other.tables = station.tables
     with pytest.raises(ArchiveError, match="another log"):
         other.restarted().archive("readings")
+    assert DeltaArchive(other.tables, other.log).cut("readings") is None
     assert other.log.positions("lake:readings") == {("readings", 0): 0}
     other.log.close()
 

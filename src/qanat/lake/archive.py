@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from threading import RLock
 
 from qanat.errors import ArchiveError, UnknownStreamError
+from qanat.lake.archiver import ORIGIN
 from qanat.lake.history import History
 from qanat.lake.prune import pruned
 from qanat.lake.table import File, LakeTable, Tables
@@ -42,7 +43,7 @@ class DeltaArchive:
         with self._lock:
             table = self._open.get(stream)
             if table is None:
-                table = self._tables.open(stream)
+                table = self._own(stream)
             else:
                 self._refresh(table)
             if table is None:
@@ -51,6 +52,12 @@ class DeltaArchive:
             cut = Cut(stream, table.version, table.positions(range(declared.partitions)))
             self._remember(cut, table)
             return cut
+
+    def _own(self, stream: str) -> LakeTable | None:
+        """The table of the stream, if its rows are of this log."""
+        table = self._tables.open(stream)
+        origin = (self._log.state(ORIGIN) or b"").decode()
+        return table if table is not None and table.origin == origin else None
 
     def _refresh(self, table: LakeTable) -> None:
         try:
@@ -77,7 +84,7 @@ class DeltaArchive:
     def _at(self, cut: Cut) -> tuple[LakeTable, list[File]]:
         """The table and its files in the version of a cut."""
         with self._lock:
-            table = self._open.get(cut.stream) or self._tables.open(cut.stream)
+            table = self._open.get(cut.stream) or self._own(cut.stream)
             if table is None:
                 raise ArchiveError(f"the table of {cut.stream} is gone", hint="ask again")
             self._open[cut.stream] = table
