@@ -7,10 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 from tests.stores.cache.conftest import Bench, Within, settings
-from tests.stores.cache.servers import Peer, Server, Way, free_port, reset, saying, silence
+from tests.stores.cache.servers import Behaviour, Peer, Server, Way, free_port, reset, saying, silence
 
 from qanat.clock import SYSTEM
+from qanat.errors import CacheError
 from qanat.stores.cache import open_cache
 
 Started = Callable[..., Server]
@@ -124,9 +126,9 @@ def test_a_server_that_was_started_again_between_two_answers_costs_a_miss_at_mos
     ],
     ids=["silent", "reset", "half", "half and closed", "http", "ok", "bytes", "shapes", "too much", "error"],
 )
-def test_whatever_a_server_says_the_answer_comes_and_soon(within: Within, product: str, behaviour: object) -> None:
+def test_whatever_a_server_says_the_answer_comes_and_soon(within: Within, product: str, behaviour: Behaviour) -> None:
     async def scenario(bench: Bench) -> None:
-        async with Peer(behaviour) as peer:  # type: ignore[arg-type]
+        async with Peer(behaviour) as peer:
             await bench.aside.use(settings(url(product, peer.port), "memory://", timeout=200, slow=150))
             assert await answered(bench) < LONGEST
             assert bench.made == 30
@@ -140,6 +142,26 @@ def test_whatever_a_server_says_the_answer_comes_and_soon(within: Within, produc
             await bench.aside.close()
 
     within(scenario, **CALM)
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize(
+    "behaviour",
+    [reset, saying(b"VALUE k 0 400\r\nhalf of", then_close=True), saying(b"*2\r\n$400\r\nhalf of", then_close=True)],
+    ids=["reset", "half in text", "half in RESP"],
+)
+def test_the_end_of_a_connection_is_noticed_without_any_limit_of_time(product: str, behaviour: Behaviour) -> None:
+    async def scenario() -> None:
+        async with Peer(behaviour) as peer:
+            cache = open_cache(url(product, peer.port))
+            try:
+                for call in (cache.get(["k"]), cache.put({"k": b"v"}, 60_000), cache.drop(["k"]), cache.ping()):
+                    with pytest.raises(CacheError):
+                        await asyncio.wait_for(call, 20)
+            finally:
+                await cache.close()
+
+    uvloop.run(scenario())
 
 
 def test_everything_is_down_and_answers_come_without_waiting(within: Within) -> None:
