@@ -342,3 +342,15 @@ def test_every_key_of_a_sink_is_documented():
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
     keys = [field.name for kind in (Sink, Webhook, Email, MqttPublish) for field in msgspec.structs.fields(kind)]
     assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_new_rows_do_not_shorten_a_wait(log, play):
+    target = Recorder()
+    target.plan = [DownError("down")]
+    playing = play(target)
+    for n in range(5):
+        put(log, ("a", "raised", 1.0, n))
+        playing.run(0.05)
+    assert len(target.calls) == 1
+    playing.run(1)
+    assert [n for _, _, n in target.said] == [0, 1, 2, 3, 4]
