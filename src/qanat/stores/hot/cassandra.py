@@ -72,7 +72,7 @@ class CassandraStore:
     """See `HotStore`."""
 
     def __init__(self, address: Address, profile: ExecutionProfile, clock: Callable[[], int] = now_ms) -> None:
-        self._address, self._clock = address, clock
+        self._address, self._clock, self._space = address, clock, cql.quoted(address.name)
         self._tables: dict[str, _Prepared] = {}
         self._days: OrderedDict[tuple[str, str, int], None] = OrderedDict()  # those known to be in qanat_days
         auth = None if address.user is None else PlainTextAuthProvider(address.user, address.password or "")
@@ -98,11 +98,11 @@ class CassandraStore:
         with self._translated():
             found = self._session.execute(self._told, (table.name,)).one()
             new = added(table, found[0]) if found is not None else ()
-            self._session.execute(cql.create(table, types))
+            self._session.execute(cql.create(self._space, table, types))
             there = {row[0] for row in self._session.execute(cql.COLUMNS, (self._address.name, table.name))}
             for column in new:
                 if column.name not in there:
-                    self._session.execute(cql.add_column(table, column.name, types[column.name]))
+                    self._session.execute(cql.add_column(self._space, table, column.name, types[column.name]))
             self._session.execute(self._tell, (table.name, describe(table)))
             self._tables[table.name] = self._statements(table)
 
@@ -163,20 +163,23 @@ class CassandraStore:
             session = self._cluster.connect()
             if keyspace not in self._cluster.metadata.keyspaces:
                 session.execute(cql.create_keyspace(keyspace, self._address.options.get("replication", "1")))
-            session.set_keyspace(keyspace)
             for statement in cql.OWN_TABLES:
-                session.execute(statement)
-            self._told, self._tell = session.prepare(cql.TOLD), session.prepare(cql.TELL)
-            self._positions, self._advance = session.prepare(cql.POSITIONS), session.prepare(cql.ADVANCE)
-            self._add_day = session.prepare(cql.ADD_DAY)
-            self._list_days = {order: session.prepare(text) for order, text in cql.DAYS.items()}
+                session.execute(statement.format(space=self._space))
+
+            def prepared(text: str) -> PreparedStatement:
+                return session.prepare(text.format(space=self._space))
+
+            self._told, self._tell = prepared(cql.TOLD), prepared(cql.TELL)
+            self._positions, self._advance = prepared(cql.POSITIONS), prepared(cql.ADVANCE)
+            self._add_day = prepared(cql.ADD_DAY)
+            self._list_days = {order: prepared(text) for order, text in cql.DAYS.items()}
             return session
 
     def _statements(self, table: Table) -> _Prepared:
-        prepare = self._session.prepare
-        delete = prepare(cql.delete(table)) if table.stream.upsert else None
-        select = {order: prepare(cql.select(table, columns.selected(table), order)) for order in cql.ORDERS}
-        return _Prepared(table, prepare(cql.insert(table)), delete, select)
+        prepare, space, listed = self._session.prepare, self._space, columns.selected(table)
+        delete = prepare(cql.delete(space, table)) if table.stream.upsert else None
+        select = {order: prepare(cql.select(space, table, listed, order)) for order in cql.ORDERS}
+        return _Prepared(table, prepare(cql.insert(space, table)), delete, select)
 
     def _table(self, stream: str) -> _Prepared:
         prepared = self._tables.get(stream)
