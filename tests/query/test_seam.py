@@ -235,7 +235,7 @@ def test_the_latest_row_of_a_key_is_found_over_log_and_lake(tmp_path: Path) -> N
 
     put(0, ("a", 1), ("b", 1), ("c", 1))
     farm.archived()
-    put(5, ("a", 2), ("c", 1, 3))
+    put(5, ("a", 2), ("c", 4, 3))
     assert seen() == [("a", 2), ("b", 1)]
     farm.archived()
     farm.expired()
