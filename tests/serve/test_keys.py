@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from qanat.errors import ConfigError, RegistryError
@@ -25,8 +24,8 @@ Start = Callable[..., Any]
 ROWS = "/v1/streams/readings/rows"
 
 
-def test_without_keys_everything_is_open_and_with_the_first_nothing_is(start: Start) -> None:
-    server = start()
+def test_without_keys_everything_is_open_and_with_the_first_nothing_is(start: Start, tmp_path: Path) -> None:
+    server = start(devices=tmp_path / "devices.db")
     paths = ["/v1/streams", "/v1/streams/readings", ROWS, "/v1/query?sql=select+1", "/v1/pipelines", "/metrics"]
     assert [server.get(path).status_code for path in paths] == [200] * len(paths)
     text = server.key("first", "admin")
@@ -252,4 +251,3 @@ def test_the_command_makes_lists_and_revokes(start: Start, tmp_path: Path) -> No
     assert "revoked" in run(folder, "list").stdout
     assert run(folder, "add", "x", "--scope", "all").returncode == 2
     assert run(folder, "add", "a b", "--scope", "query").returncode == 2
-    assert httpx is not None
