@@ -93,6 +93,7 @@ def test_death_at_every_step(bench: Bench, point: str) -> None:
     bench.check()
 
 
+@pytest.mark.crash
 def test_death_at_random_calls(bench: Bench) -> None:
     drawn = random.Random(20261121)
     deaths = 0
@@ -104,6 +105,7 @@ def test_death_at_random_calls(bench: Bench) -> None:
     bench.check()
 
 
+@pytest.mark.crash
 def test_kills_from_outside(bench: Bench) -> None:
     drawn = random.Random(7)
     deaths = 0
