@@ -11,11 +11,11 @@ from qanat.serve import ServeContext, mount
 from qanat.serve.context import OpenQueries, PipelineState, open_queries
 
 if TYPE_CHECKING:
+    from qanat.cli.project import Folder
     from qanat.gateway import Gateway
     from qanat.log.archive import Archive
     from qanat.log.base import Log
     from qanat.model.api import Api
-    from qanat.model.project import Project
     from qanat.model.streams import Stream
     from qanat.observe.metrics import Metrics
     from qanat.serve.aggregates import Aggregates
@@ -61,14 +61,15 @@ def mount_api(
     return mount(gateway.app, context)
 
 
-def open_aggregates(project: Project, streams: Mapping[str, Stream], metrics: Metrics) -> Aggregates:
+def open_aggregates(folder: Folder, streams: Mapping[str, Stream], metrics: Metrics) -> Aggregates:
     """What is declared under `serve`, with the project's cache. Raises `ConfigError`."""
     from qanat.serve.aggregates import Aggregates
     from qanat.stores.cache.aside import Aside
     from qanat.stores.cache.switch import Switch
 
-    aside = Aside(Switch(project.cache, metrics))
-    return Aggregates(project.serve, streams, aside, metrics, invalidate=project.cache.invalidate)
+    project = folder.project
+    aside = Aside(Switch(project.cache, metrics, base=folder.path))
+    return Aggregates(project.serve, project.cache, streams, aside, metrics)
 
 
 def pipeline_states(engine: Engine, program: Program, log: Log) -> list[PipelineState]:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from qanat.cli.archiving import archive_service
 from qanat.cli.asking import archive_of, queries_of
 from qanat.cli.contracts import ProjectContracts
-from qanat.cli.project import Folder
+from qanat.cli.project import CONFIG, Folder
+from qanat.cli.reloading import Reloading
 from qanat.cli.running import forget_running, write_running
 from qanat.cli.serving import mount_api, open_aggregates
 from qanat.cli.storing import open_stores
@@ -59,7 +60,8 @@ class Station:
             config = replace(config, accepts=inputs, contracts=contracts)
             self._sinks = open_sinks(folder.project.sinks, streams, self._log, metrics, folder.path)  # before new rows
             self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
-            self._aggregates = open_aggregates(folder.project, streams, metrics)
+            self._aggregates = open_aggregates(folder, streams, metrics)
+            self._reloading = Reloading(folder.path / CONFIG, self._aggregates.use)
             pages = Facts.of(folder.project, inputs, self._aggregates.measures, lambda: self.gateway.mqtt_port)
             also = (self._aggregates.mount, pages.mount)
             archive, queries = archive_of(folder, self._log), queries_of(folder)
@@ -127,7 +129,16 @@ class Station:
         pipelines = {f"pipeline {status.name}": status.error for status in self._engine.status()}
         lake = {} if self._archiving is None else self._archiving.faults()
         sinks = {f"sink {sink.name}": sink.fault for sink in self._sinks}
-        return {**self._faults, **sinks, **self._aggregates.checks(), **pipelines, **lake, **self._stores.faults()}
+        settings = {} if self._reloading.fault is None else {"qanat.yaml": self._reloading.fault}
+        return {
+            **self._faults,
+            **settings,
+            **sinks,
+            **self._aggregates.checks(),
+            **pipelines,
+            **lake,
+            **self._stores.faults(),
+        }
 
     async def _upkeep(self) -> None:
         maintain = getattr(self._log, "maintain", None)
@@ -140,13 +151,15 @@ class Station:
                 self._faults["log"] = str(error)
 
     async def _look(self) -> None:
-        """Tell when a pipeline fails or finishes."""
+        """Tell when a pipeline fails, is begun again or finishes, and when other settings are in force."""
         known = {status.name: "running" for status in self._engine.status()}
         while True:
             await asyncio.sleep(_LOOK)
+            if await self._reloading.check():
+                self._announce("reloaded", {"section": "cache"})
             for status in self._engine.status():
-                if status.state != known[status.name] and status.state in ("failed", "finished"):
-                    known[status.name] = status.state
+                before, known[status.name] = known[status.name], status.state
+                if status.state != before and status.state in ("failed", "restarting", "finished"):
                     self._announce(f"pipeline_{status.state}", {"name": status.name, "error": status.error})
 
 

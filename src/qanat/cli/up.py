@@ -125,6 +125,11 @@ def _say(event: str, what: Mapping[str, object]) -> None:
         case "pipeline_failed" | "engine_failed":
             typer.echo(f"qanat: {what.get('name', 'the engine')} failed: {what['error']}", err=True)
             return
+        case "pipeline_restarting":
+            typer.echo(f"qanat: {what['name']} failed and is begun again: {what['error']}", err=True)
+            return
+        case "reloaded":
+            line = f"the section {what['section']} of qanat.yaml is in force"
         case "pipeline_finished":
             line = f"pipeline {what['name']} has finished"
         case _:

@@ -1,6 +1,6 @@
 """Aggregates of a project, put together: rows in memory, cache, SQL and the route. Computes nothing.
 
-aggregates = Aggregates(project.serve, streams, aside, metrics, invalidate=project.cache.invalidate)
+aggregates = Aggregates(project.serve, project.cache, streams, aside, metrics)
 mount(app, ServeContext(..., also=(aggregates.mount,)))
 aggregates.start()
 """
@@ -13,7 +13,9 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from qanat.errors import ConfigError
 from qanat.gateway.http.identity import identify
+from qanat.model.cache import Cache
 from qanat.model.serve import Serve
 from qanat.model.streams import Stream
 from qanat.observe.metrics import Metrics
@@ -27,17 +29,18 @@ from qanat.stores.cache.aside import Aside
 
 
 class Aggregates:
-    """Made in the event loop that it is used in; `aside` is its own. Raises `ConfigError` for what cannot be declared.
+    """Made in the event loop that it is used in; `aside` is its own, and `cache` what that was made of.
 
-    `invalidate`: rows end the answers that they would change.
+    Raises `ConfigError` for what cannot be declared.
     """
 
     def __init__(
-        self, declared: Serve, streams: Mapping[str, Stream], aside: Aside, metrics: Metrics, *, invalidate: bool
+        self, declared: Serve, cache: Cache, streams: Mapping[str, Stream], aside: Aside, metrics: Metrics
     ) -> None:
         self._settings, self._aside, self._meter = declared.recent, aside, metrics.aggregates
+        self._cache = cache
         self.measures = measures_of(declared.aggregates, streams)
-        self._endings = Endings(aside.invalidate) if invalidate else None
+        self._endings = Endings(aside.invalidate) if cache.invalidate else None
         self._queries: Queries | None = None
         self.follower: Follower | None = None
 
@@ -70,6 +73,14 @@ class Aggregates:
         await self._aside.close()
         if self._queries is not None:
             self._queries.close()
+
+    async def use(self, cache: Cache) -> None:
+        """Another cache, or other settings of it, from now on. Raises `ConfigError`; then nothing has changed."""
+        if cache.invalidate != self._cache.invalidate:
+            raise ConfigError("cache.invalidate is in force with the next start", hint="qanat up")
+        if cache != self._cache:
+            await self._aside.use(cache)
+            self._cache = cache
 
     def checks(self) -> Mapping[str, str | None]:
         """For /healthz: what keeps rows from being read, where there are aggregates."""

@@ -101,7 +101,7 @@ class Server:
         streams = {name: one.stream for name, one in self.log.status().items()}
         self.gateway = Gateway(config, streams, self.log, self.metrics, dict, self.clock.now_ms)
         aside = Aside(Switch(self.cache, self.metrics, self.clock))
-        self.aggregates = Aggregates(self.serve, streams, aside, self.metrics, invalidate=self.cache.invalidate)
+        self.aggregates = Aggregates(self.serve, self.cache, streams, aside, self.metrics)
         parts = self.gateway.parts
         context = ServeContext(
             log=self.log,
