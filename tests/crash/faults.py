@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from qanat.log import layout, writer
-from qanat.sql.embedded import engine
 from qanat.sql.embedded import runner as runners
+from qanat.sql.embedded import worker
 from qanat.sql.embedded.connectors.filesystem_sink import FileSink
 from qanat.sql.embedded.runner import Runner
 
@@ -98,7 +98,7 @@ class FullAt:
 
         layout.connect_writer = limited
         # the engine would wait for room; here it fails
-        setattr(engine._Worker, "_pause", lambda _worker, _error: False)  # noqa: B010
+        setattr(worker.Worker, "_wait_for_room", lambda _worker, _error: False)  # noqa: B010
 
 
 def die() -> None:

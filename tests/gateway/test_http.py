@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -215,7 +216,18 @@ def test_a_fault_that_nobody_foresaw_is_a_problem_too(
     monkeypatch.setattr(RowsEndpoint, "respond", fail)
     told = is_problem(httpx.post(f"{running.url}/streams/power", json=THREE), 500)
     assert "tomato" not in str(told)
-    assert caplog.text.count("the password is tomato") == 2
+    assert caplog.text.count("\nZeroDivisionError: the password is tomato") == 2
+
+
+def test_what_is_no_http_is_a_problem_too(start: Callable[..., Any]) -> None:
+    running = start()
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2]))) as peer:
+        peer.sendall(b"GET /\xff\x00 nonsense\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(4096), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
 
 
 def test_health_says_what_is_wrong(start: Callable[..., Any]) -> None:

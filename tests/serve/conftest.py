@@ -146,7 +146,7 @@ class Server:
 
         from qanat.serve.live import Live
 
-        return [one for one in gc.get_objects() if isinstance(one, Live)]
+        return [one for one in gc.get_objects() if type(one) is Live]
 
     def close(self) -> None:
         self.run(self.gateway.stop())

@@ -184,6 +184,7 @@ def test_a_revoked_key_ends_open_connections(start: Start) -> None:
     server = start()
     text = server.key("watcher", "read:readings", "write:readings")
     other = server.key("other", "read:*")
+    server.wait_until_demanded()
     headers = {"authorization": f"Bearer {text}"}
     url = f"ws://127.0.0.1:{server.port}/v1/streams/readings/ws?from=latest"
     with (
@@ -207,6 +208,7 @@ def test_a_revoked_key_ends_open_connections(start: Start) -> None:
 def test_a_key_that_ends_by_itself_ends_its_connections(start: Start) -> None:
     server = start()
     text = server.key("short", "read:readings", expires_at=server.now + 1000)
+    server.wait_until_demanded()
     with listening(server, headers={"x-api-key": text}) as events:
         server.now += 1000
         assert events.read()["event"] == "end"

@@ -87,7 +87,10 @@ class Keyring:
         if key is None:
             self._look()
             key = self._keys.get(digest)
-        return user_of(key) if key is not None and key.counts(self._clock()) else None
+        if key is None or not key.counts(self._clock()):
+            return None
+        self._alive[digest] = key  # he is in now: when the key ends, that is news, however soon
+        return user_of(key)
 
     def still(self, user: User) -> bool:
         """Whether the key that he came in with still counts, with the same scopes."""

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qanat.gateway.config import TlsFiles
 from qanat.gateway.http.identity import CERTIFICATE
+from qanat.gateway.http.problems import problem
 from qanat.gateway.tls import server_context
 
 #: A connection without a request is closed after so long (s): at its beginning, and between two requests.
@@ -86,6 +87,13 @@ class _Protocol(HttpToolsProtocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP never becomes a request; its answer looks like every other one all the same."""
+        body = problem(400, msg, hint="curl -v shows what is sent").body
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + bytes(body))
+        self.transport.close()
 
     def _give_up(self) -> None:
         self._waiting = None
