@@ -111,7 +111,7 @@ def test_a_failed_pipeline_leaves_the_others_running(up: Up, farm: Path) -> None
     server = up(farm)
     assert server.process.stdout is not None
     failed = json.loads(server.process.stdout.readline())
-    assert (failed["event"], failed["name"]) == ("pipeline_failed", "found")
+    assert (failed["event"], failed["name"]) == ("pipeline_restarting", "found")
     health = httpx.get(f"{server.url}/healthz")
     assert health.status_code == 503
     assert "nowhere" in health.json()["checks"]["pipeline found"]
