@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import cache, lake, machine, nilm, query, report, serve, stores, windows
+from bench import machine, nilm, query, report, serve
 from bench.data import Shape
 from bench.engines import USUAL, Engine, all_engines
 from bench.flink import Settings
@@ -27,9 +27,9 @@ from bench.nexmark import measure as nexmark
 from bench.nexmark.engines import FLINK_MEMORY, Flink, Qanat
 from bench.nexmark.events import Shape as Events
 from bench.nexmark.queries import MEASURED, Query
+from bench.parts import PARTS
 from bench.work import BENCH, write_json
 
-_PARTS = ("windows", "nilm", "nexmark", "gateway", "serve", "cache", "lake", "stores", "query", "all")
 _LATEST = BENCH / "results" / "latest.json"
 
 
@@ -50,76 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
     kept = _kept(options.json) | {"machine": about, "at": datetime.now(UTC).isoformat(timespec="seconds")}
     wanted: list[dict[str, Any]] = []
     right = True
-    if options.what in ("windows", "all"):
-        measured = windows.measure(options.shape, options.engines, options.runs, say)
-        kept["windows"] = windows.as_json(measured)
-        right &= all(each.right for each in measured.results if each.engine == "qanat")
-        report.show_windows(console, kept["windows"])
-        wanted += kept["windows"]["wanted"]
+    for name in PARTS if options.what == "all" else [options.what]:
+        part = PARTS[name]
+        outcome = part.measure(options, say)
+        kept[name] = outcome.json
+        right &= outcome.right
+        wanted += outcome.wanted
+        part.show(console, outcome.json)
         write_json(options.json, kept)
-    if options.what in ("nilm", "all"):
-        outcome = nilm.measure(options.fleet, options.runs or 3, say)
-        kept["nilm"] = nilm.as_json(outcome)
-        right &= outcome.ok
-        report.show_nilm(console, kept["nilm"])
-        wanted += nilm.wanted(outcome)
-        write_json(options.json, kept)
-    if options.what in ("nexmark", "all"):
-        found = nexmark.measure(options.events, options.nexmark_engines, options.runs, options.queries, say)
-        kept["nexmark"] = nexmark.as_json(found)
-        right &= all(each.right for each in found.results if each.engine == "qanat")
-        report.show_nexmark(console, kept["nexmark"])
-        wanted += kept["nexmark"]["wanted"]
-        write_json(options.json, kept)
-        if options.queries == list(MEASURED) and options.events == Events():
-            _write_alone("nexmark", kept, options.json)
-    if options.what in ("gateway", "all"):
-        taken = gateway.measure(options.only, options.seconds, options.runs or 5, say)
-        kept["gateway"] = gateway.as_json(taken)
-        right &= all(each.right for each in taken if each.name != "peer")
-        report.show_gateway(console, kept["gateway"])
-        wanted += kept["gateway"]["wanted"]
-        write_json(options.json, kept)
-        if options.only == list(gateway.NAMES) and options.seconds is None:
-            _write_alone("gateway", kept, options.json)
-    if options.what in ("serve", "all"):
-        asked = serve.measure(options.asked, options.seconds, say)
-        kept["serve"] = serve.as_json(asked)
-        right &= all(each.right for each in asked)
-        serve.show(console, kept["serve"])
-        wanted += kept["serve"]["wanted"]
-        write_json(options.json, kept)
-        if options.asked == list(serve.NAMES) and options.seconds is None:
-            _write_alone("serve", kept, options.json)
-    if options.what in ("cache", "all"):
-        answered = cache.measure(options.seconds, say)
-        kept["cache"] = cache.as_json(answered)
-        right &= cache.right(answered)
-        cache.show(console, kept["cache"])
-        wanted += kept["cache"]["wanted"]
-        write_json(options.json, kept)
-        if options.seconds is None:
-            _write_alone("cache", kept, options.json)
-    if options.what in ("lake", "all"):
-        archived = lake.measure(options.seconds, options.runs or 3, say)
-        kept["lake"] = lake.as_json(archived)
-        right &= archived.right
-        lake.show(console, kept["lake"])
-        wanted += kept["lake"]["wanted"]
-        write_json(options.json, kept)
-    if options.what in ("stores", "all"):
-        filled = stores.measure(list(stores.NAMES), options.seconds or 10, say)
-        kept["stores"] = stores.as_json(filled)
-        right &= all(each.right for each in filled if each.error is None)
-        report.show_stores(console, kept["stores"])
-        write_json(options.json, kept)
-    if options.what in ("query", "all"):
-        asked = query.measure(query.Shape(rows=options.archived), options.runs or 9, say)
-        kept["query"] = query.as_json(asked)
-        right &= asked.right
-        query.show(console, kept["query"])
-        wanted += kept["query"]["wanted"]
-        write_json(options.json, kept)
+        if part.whole(options):
+            _write_alone(name, kept, options.json)
     report.show_wanted(console, wanted)
     return 0 if right else 1
 
@@ -131,7 +71,7 @@ def _write_alone(part: str, kept: Mapping[str, object], beside: Path) -> None:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure qanat beside its peers.")
-    parser.add_argument("what", nargs="?", default="all", choices=_PARTS)
+    parser.add_argument("what", nargs="?", default="all", choices=(*PARTS, "all"))
     parser.add_argument("--rows", type=int, default=Shape().rows, help="rows of the window bench (default %(default)s)")
     parser.add_argument("--runs", type=int, help="runs of every engine (default: 5 or 3; 1 for slow ones)")
     parser.add_argument(

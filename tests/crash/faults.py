@@ -5,12 +5,8 @@ Everything is patched in the child only, right after the fork; the code under te
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +17,7 @@ from qanat.sql.embedded import runner as runners
 from qanat.sql.embedded import worker
 from qanat.sql.embedded.connectors.filesystem_sink import FileSink
 from qanat.sql.embedded.runner import Runner
+from tests.crash.dying import Reach, around, die_at_call, dying_at
 
 #: Every step of a commit and of a recovery at which the process may end.
 POINTS = (
@@ -50,17 +47,7 @@ class AtPoint:
 
     def install(self) -> None:
         """Arm it in this process."""
-        lock, left = threading.Lock(), self.hit
-
-        def reach(point: str) -> None:
-            nonlocal left
-            if point == self.point:
-                with lock:
-                    left -= 1
-                    if left == 0:
-                        die()
-
-        _patch(reach)
+        _patch(dying_at(self.point, self.hit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +58,7 @@ class AtCall:
 
     def install(self) -> None:
         """Arm it in this process."""
-        calls = iter(range(self.number, 0, -1))  # next() is atomic
-
-        def count(_frame: Any, event: str, _argument: Any) -> None:
-            if event == "call" and next(calls, 1) == 1:
-                die()
-
-        threading.setprofile(count)
-        sys.setprofile(count)
+        die_at_call(self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +81,7 @@ class FullAt:
         setattr(worker.Worker, "_wait_for_room", lambda _worker, _error: False)  # noqa: B010
 
 
-def die() -> None:
-    """As `kill -9` from outside: nothing is flushed, nothing cleaned up."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _patch(reach: Callable[[str], None]) -> None:
+def _patch(reach: Reach) -> None:
     plain = layout.transaction
 
     @contextmanager
@@ -122,26 +97,12 @@ def _patch(reach: Callable[[str], None]) -> None:
     _after(writer, "write_rest", reach, "positions and state written")
     _after(runners, "pack", reach, "snapshot packed")
     _after(FileSink, "write", reach, "file written")
-    _around(FileSink, "prepare", reach, "before files are closed", "files durable")
-    _around(FileSink, "publish", reach, "before files are renamed", "files renamed")
-    _around(Runner, "recover", reach, "before recovery", None)
+    around(FileSink, "prepare", reach, "before files are closed", "files durable")
+    around(FileSink, "publish", reach, "before files are renamed", "files renamed")
+    around(Runner, "recover", reach, "before recovery", None)
     _after(Runner, "_restore", reach, "snapshot restored")
     _after(Runner, "_replay", reach, "replayed")
 
 
-def _after(owner: Any, name: str, reach: Callable[[str], None], point: str) -> None:
-    _around(owner, name, reach, None, point)
-
-
-def _around(owner: Any, name: str, reach: Callable[[str], None], before: str | None, after: str | None) -> None:
-    plain = getattr(owner, name)
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if before is not None:
-            reach(before)
-        found = plain(*args, **kwargs)
-        if after is not None:
-            reach(after)
-        return found
-
-    setattr(owner, name, wrapped)
+def _after(owner: Any, name: str, reach: Reach, point: str) -> None:
+    around(owner, name, reach, None, point)

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import uvloop
-from hypothesis import HealthCheck, settings
 
 from qanat.errors import QanatError
 from qanat.gateway import Gateway, GatewayConfig
@@ -24,10 +23,6 @@ from qanat.log.base import Append, Receipt, Transaction
 from qanat.model.streams import ArrivalColumn, Column, Stream, dead_letter_stream, late_stream
 from qanat.model.types import BIGINT, DOUBLE, STRING, TIMESTAMP_LTZ
 from qanat.observe.metrics import Metrics
-
-# two cores that others use too: what takes long here says nothing
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared")
 
 #: The arrival time in these tests unless they move the clock: 2023-11-14T22:13:20Z.
 NOW = 1_700_000_000_000

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qanat.errors import ConfigError
-from qanat.gateway.broker.backoff import Backoff
 from qanat.gateway.broker.config import Address, BrokerSource, BrokerTls, check_source, parse_url
 from qanat.gateway.broker.machine import Connected, Ended, Login, Messages, Released, Subscribed, Subscriber
 from qanat.gateway.broker.taken import SLOTS, Taken
@@ -31,6 +30,7 @@ from qanat.gateway.mqtt.packets import (
     find_frame,
 )
 from qanat.gateway.mqtt.properties import Property
+from qanat.model.backoff import Backoff
 
 VERSIONS = pytest.mark.parametrize("version", [V3, V5])
 
@@ -217,9 +217,9 @@ def test_taken_ids_come_back_from_the_log_for_the_same_session_only(changes: lis
 
 
 def test_waits_double_and_are_drawn() -> None:
-    backoff = Backoff(500, 60_000)
-    assert [backoff.delay_ms(failures, 0.0) for failures in (1, 2, 3, 20, 5000)] == [250, 500, 1000, 30_000, 30_000]
-    assert backoff.delay_ms(2, 0.999) == 999
+    backoff = Backoff(0.5, 60)
+    assert [backoff.wait(failures, 0.0) for failures in (1, 2, 3, 20, 5000)] == [0.25, 0.5, 1, 30, 30]
+    assert backoff.wait(2, 0.999) == pytest.approx(0.9995)
 
 
 @pytest.mark.parametrize(

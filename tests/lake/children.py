@@ -6,11 +6,8 @@ It archives all there is, rewrites, vacuums and lets the log delete, until nothi
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from qanat.lake.table import LakeTable
 from qanat.lake.upkeep import rewrite, rewrites
 from qanat.log import open_log
 from qanat.model.lake import Lake
+from tests.crash.dying import around, die_at_call, dying_at
 
 #: Every step at which the process may end.
 POINTS = (
@@ -63,14 +61,7 @@ def work(folder: Path) -> None:
 
 def at_point(point: str, hit: int) -> None:
     """Die when `point` is reached for the `hit`th time."""
-    left = hit
-
-    def reach(reached: str) -> None:
-        nonlocal left
-        left -= reached == point
-        if left == 0:
-            die()
-
+    reach = dying_at(point, hit)
     plain = Folder.written
 
     @contextmanager
@@ -81,24 +72,12 @@ def at_point(point: str, hit: int) -> None:
             reach("bytes written")
 
     Folder.written = written  # type: ignore[method-assign]
-    _around(LakeTable, "write", reach, None, "file written")
-    _around(LakeTable, "_commit", reach, "before commit", None)
-    _around(LakeTable, "_settle", reach, "committed", "settled")
-    _around(LakeTable, "vacuum", reach, "before vacuum", "vacuumed")
-    _around(Archiver, "_tell", reach, "before the log is told", "log told")
-    _around(table.Tables, "create", reach, None, "table made")
-
-
-def at_call(number: int) -> None:
-    """Die at the `number`th call of a Python function."""
-    calls = iter(range(number, 0, -1))
-
-    def count(_frame: Any, event: str, _argument: Any) -> None:
-        if event == "call" and next(calls, 1) == 1:
-            die()
-
-    threading.setprofile(count)
-    sys.setprofile(count)
+    around(LakeTable, "write", reach, None, "file written")
+    around(LakeTable, "_commit", reach, "before commit", None)
+    around(LakeTable, "_settle", reach, "committed", "settled")
+    around(LakeTable, "vacuum", reach, "before vacuum", "vacuumed")
+    around(Archiver, "_tell", reach, "before the log is told", "log told")
+    around(table.Tables, "create", reach, None, "table made")
 
 
 def no_room(hit: int) -> None:
@@ -133,31 +112,12 @@ class _Full:
         return getattr(self._file, name)
 
 
-def die() -> None:
-    """As `kill -9` from outside."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _around(owner: Any, name: str, reach: Callable[[str], None], before: str | None, after: str | None) -> None:
-    plain = getattr(owner, name)
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if before is not None:
-            reach(before)
-        found = plain(*args, **kwargs)
-        if after is not None:
-            reach(after)
-        return found
-
-    setattr(owner, name, wrapped)
-
-
 if __name__ == "__main__":
     match sys.argv[2:]:
         case []:
             pass
         case ["call", number]:
-            at_call(int(number))
+            die_at_call(int(number))
         case ["full", hit]:
             no_room(int(hit))
         case [point, hit]:

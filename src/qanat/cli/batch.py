@@ -59,16 +59,9 @@ def _batch(declared: Declared, name: str, log: Log, archive: Archive | None, row
 
 
 def _chosen(declared: Declared, wanted: str | None) -> tuple[Pipeline, ...]:
-    from qanat.errors import ConfigError
+    from qanat.control.pipelines import pipeline_of
 
-    pipelines = declared.program.pipelines
-    if wanted is None:
-        return pipelines
-    found = tuple(one for one in pipelines if one.name == wanted)
-    if not found:
-        known = ", ".join(one.name for one in pipelines) or "none"
-        raise ConfigError(f"no pipeline {wanted}", hint=f"the pipelines are: {known}")
-    return found
+    return declared.program.pipelines if wanted is None else (pipeline_of(declared.program, wanted),)
 
 
 class _Shown:

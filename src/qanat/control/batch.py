@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from qanat.control.actual import Actual, read_actual
 from qanat.control.apply import before
+from qanat.control.pipelines import pipeline_of
 from qanat.control.spans import Reach, reach_of
 from qanat.control.whole_log import WholeLog
 from qanat.errors import ChangedPipelineError, ConfigError
@@ -34,7 +35,7 @@ class Batch:
     def __init__(
         self, program: Program, name: str, log: Log, archive: Archive | None, *, live: bool, rows: int
     ) -> None:
-        self._pipeline = _find(program, name)
+        self._pipeline = pipeline_of(program, name)
         self._log = WholeLog(log, archive)
         self._live, self._rows = live, rows
         self._actual = read_actual(self._log, [one.name for one in program.pipelines])
@@ -116,11 +117,3 @@ def _whole(pipeline: Pipeline, actual: Actual) -> Reach:
                 gone.add(stream.name)
     missing = f"retention has deleted rows of {', '.join(sorted(gone))}" if gone else ""
     return Reach(Span(starts, ends), sum(ends[name] - starts[name] for name in ends), missing)
-
-
-def _find(program: Program, name: str) -> Pipeline:
-    for pipeline in program.pipelines:
-        if pipeline.name == name:
-            return pipeline
-    known = ", ".join(pipeline.name for pipeline in program.pipelines) or "none"
-    raise ConfigError(f"no pipeline {name}", hint=f"the pipelines are: {known}")

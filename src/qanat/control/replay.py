@@ -19,6 +19,7 @@ from qanat.control.archives import refuse_archived
 from qanat.control.diff import ASSUMED_RATE
 from qanat.control.event_times import follows_event_time, times_of
 from qanat.control.history import need_of
+from qanat.control.pipelines import pipeline_of
 from qanat.control.readers import Continuation, other_consumers, readers_of
 from qanat.control.spans import reach_of
 from qanat.control.stages import History
@@ -72,7 +73,7 @@ class Replay:
     def __init__(self, program: Program, log: Log, name: str, window: Window, *, live: bool, rows: int) -> None:
         self._program, self._log, self._window = program, log, window
         self._live, self._rows = live, rows
-        self._pipeline = _find(program, name)
+        self._pipeline = pipeline_of(program, name)
         self._stream = _stream_of(self._pipeline, program)
         self._actual = read_actual(log, (one.name for one in program.pipelines))
         _check_window(self._pipeline, window)
@@ -193,14 +194,6 @@ class _Made:
 
 
 # --- what can be replayed ------------------------------------------------------------------------------------------
-
-
-def _find(program: Program, name: str) -> Pipeline:
-    for pipeline in program.pipelines:
-        if pipeline.name == name:
-            return pipeline
-    known = ", ".join(pipeline.name for pipeline in program.pipelines) or "none"
-    raise ConfigError(f"no pipeline {name}", hint=f"the pipelines are: {known}")
 
 
 def _stream_of(pipeline: Pipeline, program: Program) -> Stream:

@@ -5,7 +5,7 @@ It stops nothing else: while it cannot archive, the log keeps the rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
 
 from qanat.clock import SYSTEM, Clock
@@ -13,10 +13,11 @@ from qanat.errors import QanatError
 from qanat.lake.archiver import Archiver
 from qanat.lake.upkeep import rewrite, rewrites
 from qanat.log.base import Log
+from qanat.model.backoff import Backoff
 from qanat.model.lake import Lake
 
-#: Seconds until a stream that failed is tried again: at first, and at most.
-_FIRST, _MOST = 1.0, 300.0
+#: Until a stream that failed is tried again.
+_BACKOFF = Backoff(1.0, 300.0)
 #: Seconds between two looks at what is to be rewritten, and the least between two vacuums.
 _UPKEEP, _VACUUM = 60.0, 3600.0
 #: Files that are younger may belong to a commit that another process is about to make.
@@ -29,7 +30,7 @@ class ArchiveService:
     def __init__(self, archiver: Archiver, log: Log, settings: Lake, clock: Clock = SYSTEM) -> None:
         self._archiver, self._log, self._settings, self._clock = archiver, log, settings, clock
         self._faults: dict[str, str] = {}
-        self._again: dict[str, tuple[float, float]] = {}
+        self._again: dict[str, tuple[int, float]] = {}
         self._vacuumed: dict[str, float] = {}
         self._looked = clock.seconds()
         self._ending = Event()
@@ -58,7 +59,7 @@ class ArchiveService:
     def turn(self) -> None:
         """Everything that is due now."""
         for name in self._archiver.streams():
-            _, until = self._again.get(name, (0.0, 0.0))
+            _, until = self._again.get(name, (0, 0.0))
             if self._clock.seconds() >= until:
                 self._guarded(name, self._all)
         if self._clock.seconds() - self._looked >= _UPKEEP:
@@ -88,15 +89,13 @@ class ArchiveService:
             self._vacuumed[name] = now
             table.vacuum(keep)
 
-    def _guarded(self, name: str, act: object) -> None:
+    def _guarded(self, name: str, act: Callable[[str], None]) -> None:
         """Do it; remember what went wrong, and when to try again."""
-        assert callable(act)
         try:
             act(name)
         except Exception as error:  # noqa: BLE001 - shown by /healthz, and tried again
-            wait, _ = self._again.get(name, (_FIRST / 2, 0.0))
-            wait = min(wait * 2, _MOST)
-            self._again[name] = wait, self._clock.seconds() + wait
+            failures = self._again.get(name, (0, 0.0))[0] + 1
+            self._again[name] = failures, self._clock.seconds() + _BACKOFF.wait(failures)
             self._faults[name] = str(error) if isinstance(error, QanatError) else f"{type(error).__name__}: {error}"
         else:
             self._again.pop(name, None)

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from qanat.model.backoff import Backoff
+
 #: So many failures in a row open the breaker.
 FAILURES = 5
 
@@ -38,6 +40,7 @@ class Pace:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._backoff = Backoff(limits.first, limits.longest)
         self._failures = 0
         self._next_try = 0.0
         #: The time at which everything sent so far would have been sent at the allowed rate.
@@ -65,7 +68,7 @@ class Pace:
     def failed(self, now: float, draw: float, retry_after: float | None = None) -> float:
         """A try failed; how long to wait. `draw` is in [0, 1); a target that says how long is believed, up to a day."""
         self._failures += 1
-        wait = self._backoff(self._failures, draw)
+        wait = self._backoff.wait(self._failures, draw)
         if retry_after is not None:
             wait = max(wait, min(retry_after, 86_400.0))
         self._next_try = now + wait
@@ -74,7 +77,7 @@ class Pace:
     def refused(self, now: float, draw: float, tries: int) -> float:
         """The target is well and did not want an alert for so many times; how long to wait before it is asked again."""
         self._failures = 0
-        wait = self._backoff(tries, draw)
+        wait = self._backoff.wait(tries, draw)
         self._next_try = now + wait
         return wait
 
@@ -83,10 +86,6 @@ class Pace:
         if self._failures < FAILURES:
             return Breaker.CLOSED
         return Breaker.OPEN if now < self._next_try else Breaker.HALF_OPEN
-
-    def _backoff(self, tries: int, draw: float) -> float:
-        full = min(self._limits.longest, self._limits.first * 2.0 ** min(tries - 1, 32))
-        return full * (0.5 + draw / 2)
 
     def _room_at(self, now: float) -> float:
         """When there is room for one alert: a minute's worth may go at once."""

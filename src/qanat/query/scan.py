@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from qanat.log.upserts import latest_rows
 from qanat.model.arrow import schema_of
 from qanat.model.streams import CHANGE, Stream
 from qanat.query.as_of import NOW, AsOf
+from qanat.query.lazy import LazyRows
 
 _ROWS = 1 << 16
 
@@ -25,13 +25,12 @@ class MovedError(LogError):
 
 
 @dataclass(slots=True)
-class StreamScan:
-    """One stream, to the end it had in `status`. Speaks Arrow's C stream protocol.
+class StreamScan(LazyRows):
+    """One stream, to the end it had in `status`.
 
     `begins`: offsets to begin from, by partition (else its first one). `wanted`: the columns that matter (None: all);
     others come as NULL. `placed`: changes as they are stored, with where each row stands, instead of the latest rows.
-    `check` is called between reads and may raise. What is raised while DuckDB reads is kept in `failures`, since DuckDB
-    would make text of it.
+    `check` is called between reads and may raise.
     """
 
     log: Log
@@ -47,20 +46,6 @@ class StreamScan:
     def schema(self) -> pa.Schema:
         """The physical columns as declared now, and those of `placed`."""
         return shown_schema(self.status.stream, placed=self.placed)
-
-    def __arrow_c_schema__(self) -> Any:
-        return self.schema.__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        reader = pa.RecordBatchReader.from_batches(self.schema, self._guarded())
-        return reader.__arrow_c_stream__(requested_schema)
-
-    def _guarded(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self.batches()
-        except Exception as error:
-            self.failures.append(error)
-            raise
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, partition by partition; of a stream with a key the latest row of each, unless `placed`."""

@@ -10,18 +10,13 @@ from pathlib import Path
 import pytest
 
 from qanat.stores.hot.base import HotStore
-from tests.conformance.store.places import DRIVERS, Place, missing, open_place
+from tests.conformance.store.places import DRIVERS, Place, place_of
 
 
 @pytest.fixture(scope="session", params=DRIVERS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A database of each driver. Skips where a service is not installed; in CI that is a failure."""
-    text = missing(request.param)
-    if text is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(text)
-        pytest.skip(text)
-    with open_place(request.param, tmp_path_factory.mktemp(request.param)) as found:
+    with place_of(request.param, tmp_path_factory.mktemp(request.param)) as found:
         yield found
 
 

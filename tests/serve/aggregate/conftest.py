@@ -12,7 +12,6 @@ import httpx
 import pyarrow as pa
 import pytest
 import uvloop
-from hypothesis import HealthCheck, settings
 
 from qanat.clock import Clock
 from qanat.gateway import Gateway, GatewayConfig
@@ -31,10 +30,6 @@ from qanat.serve.aggregate.measure import Measure, measures_of
 from qanat.serve.aggregates import Aggregates
 from qanat.stores.cache.aside import Aside
 from qanat.stores.cache.switch import Switch
-
-# two cores that others use too: what takes long here says nothing
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared")
 
 #: 2023-11-14T22:13:20Z.
 NOW = 1_700_000_000_000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bench.cassandra import CassandraNode
-from tests.conformance.store.places import missing
+from tests.conformance.store.places import need
 from tests.conformance.store.streams import DAY, batch_of, reading, readings, rows_of
 
 from qanat.cli.storing import LogSource
@@ -24,11 +23,7 @@ from qanat.stores.hot.feeder import Feeder
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CassandraNode]:
-    text = missing("cassandra")
-    if text is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(text)
-        pytest.skip(text)
+    need("cassandra")
     with CassandraNode(tmp_path_factory.mktemp("cassandra"), sync="batch") as found:
         yield found
 

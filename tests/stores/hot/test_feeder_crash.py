@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conformance.store.places import DRIVERS, ROOT, Place, missing, open_place
+from tests.conformance.store.places import DRIVERS, ROOT, Place, place_of
 from tests.stores.hot.children import KEYS, MOMENTS, ROWS, table_of
 
 from qanat.log import open_log
@@ -25,12 +25,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module", params=DRIVERS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    text = missing(request.param)
-    if text is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(text)
-        pytest.skip(text)
-    with open_place(request.param, tmp_path_factory.mktemp(request.param)) as found:
+    with place_of(request.param, tmp_path_factory.mktemp(request.param)) as found:
         yield found
 
 

@@ -94,7 +94,7 @@ class BrokerIntake:
             except (OSError, QanatError) as error:
                 self._fault = self._explain(error)
             failures = 1 if self._context.clock() - began >= _GOOD_MS else failures + 1
-            await asyncio.sleep(self._source.backoff.delay_ms(failures, self._context.draw()) / 1000)
+            await asyncio.sleep(self._source.backoff.wait(failures, self._context.draw()))
 
     async def _serve(self) -> Ended:
         """One connection, from its first byte until all its messages have their verdicts."""

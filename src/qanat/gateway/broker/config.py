@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from qanat.errors import ConfigError
-from qanat.gateway.broker.backoff import Backoff
 from qanat.gateway.mqtt.packets import V3, V5
+from qanat.model.backoff import Backoff
 from qanat.model.sources import Broker
 from qanat.model.sources import BrokerTls as DeclaredTls
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from qanat.errors import ConfigError, DataError
 from qanat.model.tables import OutsideTable
 from qanat.query.conditions import Conditions, Domain
+from qanat.query.lazy import LazyRows
 
 #: Rows of one batch.
 ROWS = 10_000
@@ -81,8 +82,8 @@ class RowTable(Protocol):
 
 
 @dataclass(slots=True)
-class OutsideScan:
-    """One table as DuckDB reads it. See `StreamScan`."""
+class OutsideScan(LazyRows):
+    """One table as DuckDB reads it."""
 
     table: RowTable
     wanted: frozenset[str]
@@ -95,22 +96,15 @@ class OutsideScan:
         """All columns."""
         return pa.schema([pa.field(one.name, one.type) for one in self.table.columns()])
 
-    def __arrow_c_schema__(self) -> Any:
-        return self.schema.__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        reader = pa.RecordBatchReader.from_batches(self.schema, self._guarded())
-        return reader.__arrow_c_stream__(requested_schema)
-
-    def _guarded(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows as the table gives them; columns that nobody asked for are NULL."""
         schema = self.schema
         asked = [one for one in self.table.columns() if one.name in self.wanted] or list(self.table.columns()[:1])
         try:
             for rows in self.table.read(asked, self.conditions, self.check):
                 yield _spread(rows, schema)
-        except Exception as error:
+        except Exception:
             self.table.forget()
-            self.failures.append(error)
             raise
 
 

@@ -17,6 +17,7 @@ from qanat.errors import (
     RowsError,
     StateLimitError,
 )
+from qanat.model.backoff import Backoff
 from qanat.sql.embedded.skipped import Suspect
 
 #: Where beginning again changes nothing: another engine has the pipeline, its plan or its log is not right.
@@ -109,7 +110,8 @@ class Restarts:
         return not self._is_narrow
 
     def _wait(self) -> int:
-        return int(min(self._policy.first_ms * 2 ** min(self._failures - 1, 30), self._policy.longest_ms))
+        backoff = Backoff(self._policy.first_ms / 1000, self._policy.longest_ms / 1000)
+        return round(backoff.wait(self._failures) * 1000)
 
 
 def reason_of(error: BaseException) -> str:

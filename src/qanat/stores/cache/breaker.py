@@ -13,6 +13,8 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
+from qanat.model.backoff import Backoff
+
 
 class State(Enum):
     """What a breaker lets through: everything, nothing, probes. The value is what metrics show."""
@@ -99,5 +101,4 @@ class Breaker:
         self._openings += 1
         self.state = State.OPEN
         self._good_probes = 0
-        full = min(self.limits.longest, self.limits.first * 2 ** min(self._openings - 1, 32))
-        self._next_probe = now + full * (0.5 + draw / 2)
+        self._next_probe = now + Backoff(self.limits.first, self.limits.longest).wait(self._openings, draw)

@@ -12,14 +12,15 @@ from threading import Event, Thread
 
 from qanat.clock import SYSTEM, Clock
 from qanat.errors import QanatError
+from qanat.model.backoff import Backoff
 from qanat.observe.metrics import Metrics
 from qanat.stores.hot.base import HotStore
 from qanat.stores.hot.feeder import Feeder, lag_of
 from qanat.stores.hot.source import Source
 from qanat.stores.hot.table import Table
 
-#: Seconds until a stream that failed is tried again: at first, and at most.
-_FIRST, _MOST = 0.5, 30.0
+#: Until a stream that failed is tried again.
+_BACKOFF = Backoff(0.5, 30.0)
 #: Seconds between two looks at the log and at the lag, where nothing wakes it; between two writes of few rows; between
 #: two calls of `expire`.
 _LOOK, _LINGER, _EXPIRE = 1.0, 0.2, 600.0
@@ -35,7 +36,7 @@ class _Fed:
     feeder: Feeder | None = None
     fault: str | None = None
     late: str | None = None
-    wait: float = 0.0
+    failures: int = 0
     again_at: float = 0.0
     look_at: float = 0.0
 
@@ -116,7 +117,7 @@ class StoreService:
         except QanatError as error:  # shown by /healthz, tried again
             self._failed(fed, error)
             return False
-        fed.fault, fed.wait, fed.again_at = None, 0.0, 0.0
+        fed.fault, fed.failures, fed.again_at = None, 0, 0.0
         if rows:
             self._metrics.store_written(self._name, fed.table.name, rows, self._clock.seconds() - began)
         return rows > 0
@@ -129,8 +130,8 @@ class StoreService:
     def _failed(self, fed: _Fed, error: QanatError) -> None:
         if fed.feeder is not None:
             fed.feeder.begin_anew()
-        fed.wait = min(_MOST, max(_FIRST, fed.wait * 2))
-        fed.again_at = self._clock.seconds() + fed.wait
+        fed.failures += 1
+        fed.again_at = self._clock.seconds() + _BACKOFF.wait(fed.failures)
         fed.fault = str(error)
         self._metrics.store_failed(self._name, fed.table.name)
 
