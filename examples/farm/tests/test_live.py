@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import paho.mqtt.client as mqtt
@@ -75,6 +78,15 @@ class Sensor:
         self.client.publish(topic, json.dumps(row), 1)
         wait_for(lambda: len(self.codes) > known, "an acknowledgement", 30)
         return self.codes[-1]
+
+    def send_all(self, messages: Iterable[tuple[str, dict[str, object]]]) -> None:
+        """All of them, without waiting in between; each must be taken."""
+        known, count = len(self.codes), 0
+        for topic, row in messages:
+            self.client.publish(topic, json.dumps(row), 1)
+            count += 1
+        wait_for(lambda: len(self.codes) == known + count, "all acknowledgements", 30)
+        assert set(self.codes[known:]) <= {0}
 
     def end(self) -> None:
         self.client.disconnect()
@@ -143,6 +155,100 @@ def test_a_frost_reaches_the_office_once_and_so_does_its_end(project, office, tm
         said = qanat("sink", "test", "office", *where)
         assert "has taken the test message" in said
         assert office.stdout.readline().startswith("qanat.alert.test site/place/alert ")
+
+
+QUARTER = 900_000
+
+
+def payload(seq: int, at: int, value: float, vendor: int) -> dict[str, object]:
+    """One measurement as acme, borealis, or cirrus (whose clock is given to it here) would write it."""
+    forms: list[dict[str, object]] = [
+        {"value": value, "unit": "C"},
+        {"data": {"v": value, "u": "C"}},
+        {"raw": round(value * 100), "scale": 100},
+    ]
+    return {"seq": seq, "ts": at, **forms[vendor]}
+
+
+def figures(group: dict[str, Any]) -> dict[int, tuple[int, float, float, float]]:
+    """Count, least, greatest and average of a group's windows that hold something, by their beginning (ms)."""
+    return {
+        int(datetime.fromisoformat(one["start"]).timestamp() * 1000): (
+            one["count"],
+            one["min"],
+            one["max"],
+            pytest.approx(one["avg"], abs=1e-9),
+        )
+        for one in group["windows"]
+        if one["count"]
+    }
+
+
+def test_aggregates_are_those_of_what_was_sent_by_site_field_sensor_and_kind(project, tmp_path):
+    """Every window of every group, over three vendors' forms and rows that come in any order."""
+    begin = (int(time.time() * 1000) // QUARTER - 4) * QUARTER
+    names = [f"f{1 + number // 2}-{number:05d}" for number in range(4)]
+    series = [
+        (site, sensor, kind) for site in ("site-01", "site-02") for sensor in names for kind in ("temperature", "ph")
+    ]
+    draw = random.Random(7)
+    sent = [
+        (*one, begin + draw.randrange(4 * QUARTER), draw.randrange(200, 3000) / 100)
+        for one in series
+        for _ in range(12)
+    ]
+    with running(project, tmp_path / "data") as server:
+        sensor = Sensor(server)
+        sensor.send_all(
+            (f"farm/{site}/{name}/{kind}", payload(seq, at, value, seq % 3))
+            for seq, (site, name, kind, at, value) in enumerate(sent)
+        )
+        sensor.end()
+        url = f"http://127.0.0.1:{server.http_port}/v1"
+
+        def stored() -> object:
+            return httpx.get(f"{url}/streams/readings").json()["rows"] == len(sent)
+
+        wait_for(stored, "all readings", 30)
+
+        def ask(**given: object) -> list[dict[str, Any]]:
+            span = {"from": begin, "to": begin + 4 * QUARTER, "window": "15min"}
+            answer = httpx.get(f"{url}/aggregate", params=span | given)
+            assert answer.status_code == 200, answer.text
+            groups: list[dict[str, Any]] = answer.json()["groups"]
+            return groups
+
+        asked = [
+            {"site": "site-02", "kind": "temperature"},
+            {"site": "site-01", "kind": "ph", "by": "field"},
+            {"sensor": names[3], "by": "site,kind"},
+            {"field": "f1", "by": "site,field,sensor,kind"},
+            {"site": "", "kind": "temperature"},  # left empty: all sites
+        ]
+        for given in asked:
+            found = {tuple(group["by"].values()): figures(group) for group in ask(**given)}
+            assert found == expected(sent, given), given
+        last = httpx.get(f"{url}/aggregate", params={"site": "site-01", "kind": "ph", "window": "15min"}).json()
+        assert last["window_ms"] == QUARTER
+        assert len(last["groups"][0]["windows"]) == 1
+
+
+def expected(
+    sent: list[tuple[str, str, str, int, float]], given: dict[str, str]
+) -> dict[tuple[str, ...], dict[int, tuple[int, float, float, float]]]:
+    """What `figures` must say, made of what was sent and nothing else."""
+    wanted = {name: text for name, text in given.items() if name != "by" and text}
+    by = given["by"].split(",") if "by" in given else []
+    held: dict[tuple[str, ...], dict[int, list[float]]] = {}
+    for site, sensor, kind, at, value in sent:
+        row = {"site": site, "field": sensor[:2], "sensor": sensor, "kind": kind}
+        if all(row[name] == text for name, text in wanted.items()):
+            windows = held.setdefault(tuple(row[name] for name in by), {})
+            windows.setdefault(at // QUARTER * QUARTER, []).append(value)
+    return {
+        group: {at: (len(v), min(v), max(v), sum(v) / len(v)) for at, v in windows.items()}
+        for group, windows in held.items()
+    }
 
 
 def test_the_shipped_cases(example):
