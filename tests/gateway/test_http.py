@@ -238,7 +238,8 @@ def test_health_says_what_is_wrong(start: Callable[..., Any]) -> None:
     faults["pipelines"] = "predict has stopped"
     answer = httpx.get(f"{running.url}/healthz")
     assert answer.status_code == 503
-    assert answer.json()["checks"] == {"gateway": "ok", "log": "ok", "pipelines": "predict has stopped"}
+    listeners = {"listener mqtt": "ok", "listener http": "ok"}
+    assert answer.json()["checks"] == {"gateway": "ok", **listeners, "log": "ok", "pipelines": "predict has stopped"}
 
 
 def test_metrics_are_served(start: Callable[..., Any]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from qanat.contracts.decoders import Contracts
 from qanat.errors import ConfigError
 from qanat.gateway.admit import Inlet, open_inlet
 from qanat.gateway.auth import Authenticator
-from qanat.gateway.config import GatewayConfig, Listener, check_config
+from qanat.gateway.config import GatewayConfig, check_config
 from qanat.gateway.grpc import open_server
 from qanat.gateway.http.app import Checks, HttpContext, HttpFront
 from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
@@ -32,6 +31,7 @@ from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
 from qanat.gateway.intakes import Shared, checks_of, open_intakes
 from qanat.gateway.limits import Limiter
+from qanat.gateway.listening import Keeper, Open, bind_all
 from qanat.gateway.mqtt.server import MqttContext, MqttServer
 from qanat.gateway.outlets import Outlets
 from qanat.gateway.repair import Repair
@@ -120,7 +120,8 @@ class Gateway:
         self._grpc = None if config.grpc.port is None else self._open_grpc(shared, routes)
         tls = config.mqtts.tls
         self._mqtts_context = None if tls is None else server_context(tls)
-        self._http: HttpServer | None = None
+        self._https: list[HttpServer] = []
+        self._keeper = Keeper()
         self.ports: dict[str, int] = {}
 
     @property
@@ -143,21 +144,23 @@ class Gateway:
     async def start(self) -> None:
         """Bind and listen; `ports` then says where, by protocol. Nothing stays bound where one port is taken."""
         config = self._config
-        bound = _bind_all([one for one in config.listeners if one.protocol != "grpc"])
+        listeners = [one for one in config.listeners if one.protocol != "grpc"]
+        bound = bind_all(listeners)
         self.ports = {name: sock.getsockname()[1] for name, sock in bound.items()}
         self._bind_grpc(bound)
         self._log.create(dead_letter_stream())
         self._auth.start()
         self._ingest.start()
-        if "mqtt" in bound:
-            await self._mqtt.start(bound["mqtt"])
-        if "mqtts" in bound:
-            await self._mqtt.start(bound["mqtts"], self._mqtts_context)
-        if "http" in bound:
-            self._mqtt.prepare()
-            self._http = HttpServer(self._web, config.stop_timeout_ms / 1000, config.max_body_bytes, config.http_tls)
-            self._web.start()
-            await self._http.start(bound["http"])
+        self._web.start()
+        opens: dict[str, Open] = {
+            "mqtt": self._mqtt.start,
+            "mqtts": partial(self._mqtt.start, tls=self._mqtts_context),
+            "http": self._open_http,
+        }
+        for one in listeners:
+            if one.protocol in bound:
+                await self._keeper.open(one, bound[one.protocol], opens[one.protocol])
+        self._keeper.start()
         if self._grpc is not None:
             await self._grpc.start()
         for intake in self._intakes:
@@ -176,12 +179,12 @@ class Gateway:
 
     async def stop(self) -> None:
         """Take nothing more, let what is in flight become durable, acknowledge it, close."""
+        await self._keeper.stop()
         self._mqtt.quiesce()
         for intake in self._intakes:
             intake.quiesce()
         self._web.stop()
-        if self._http is not None:
-            await self._http.stop()
+        await asyncio.gather(*(http.stop() for http in self._https))
         if self._grpc is not None:
             await self._grpc.stop(self._config.stop_timeout_ms / 1000)
         await self._ingest.stop(self._config.stop_timeout_ms / 1000)
@@ -189,6 +192,14 @@ class Gateway:
         await self._mqtt.stop()
         self._outlets.close()
         self._auth.close()
+
+    async def _open_http(self, sock: socket.socket) -> None:
+        """A server of its own for each time that the listener is opened: connections of an older one stay with that."""
+        config = self._config
+        self._mqtt.prepare()
+        server = HttpServer(self._web, config.stop_timeout_ms / 1000, config.max_body_bytes, config.http_tls)
+        self._https.append(server)
+        await server.start(sock)
 
     def _open_mqtt(
         self, routes: Routes, readable: Mapping[str, Stream], metrics: Metrics, clock: Callable[[], int]
@@ -224,7 +235,8 @@ class Gateway:
 
     def _health(self) -> Mapping[str, str | None]:
         full = "waits for the log" if self._ingest.is_full else None
-        return {"gateway": full, **self._auth.checks(), **checks_of(self._intakes), **self._checks()}
+        own = {"gateway": full, **self._keeper.checks()}
+        return {**own, **self._auth.checks(), **checks_of(self._intakes), **self._checks()}
 
 
 def _open_auth(config: GatewayConfig, limiter: Limiter, metrics: Metrics, clock: Callable[[], int]) -> Authenticator:
@@ -241,41 +253,3 @@ def _open_inlets(routes: Routes, streams: Mapping[str, Stream], contracts: Contr
     """An inlet for each stream that takes input, with the version of its contract that is in force."""
     versions = {} if contracts is None else {name: contracts.version(name) for name in routes.inputs}
     return {name: open_inlet(streams[name], decode_payloads, versions.get(name)) for name in routes.inputs}
-
-
-def _bind_all(listeners: Sequence[Listener]) -> dict[str, socket.socket]:
-    """A listening socket for each that has a port, by protocol; none where one of them cannot be had."""
-    bound: dict[str, socket.socket] = {}
-    try:
-        for one in listeners:
-            if one.port is not None:
-                bound[one.protocol] = _bind(one.host, one.port, one.protocol)
-    except ConfigError:
-        for sock in bound.values():
-            sock.close()
-        raise
-    return bound
-
-
-def _bind(host: str, port: int, protocol: str) -> socket.socket:
-    sock: socket.socket | None = None
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, number)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(4096)
-    except OSError as error:
-        if sock is not None:
-            sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"port {port} on {host} is taken by another program",
-                hint=f"use another with --{protocol}-port, or 0 for any free one",
-            ) from error
-        raise ConfigError(
-            f"cannot listen for {protocol} on {host}:{port}: {error.strerror or error}",
-            hint="listen on 127.0.0.1, or on an address of this machine and a port above 1023",
-        ) from error
-    sock.setblocking(False)
-    return sock
