@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import string
 from collections.abc import AsyncIterator, Callable, Mapping
 from enum import Enum
 from typing import Any, NewType, Optional
+from urllib.parse import quote
 
 import orjson
 import strawberry
@@ -342,7 +344,8 @@ async def _aggregate(context: ServeContext, info: Info, name: str, query: str) -
     scope = info.context["scope"]
     headers = [(key, value) for key, value in scope["headers"] if key in (b"authorization", b"x-api-key")]
     headers += info.context.get("credentials", [])
-    asked = {**scope, "type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": headers}
+    text = quote(query, safe=string.punctuation + " ", errors="replace").encode()  # `site=köln` may be written so
+    asked = {**scope, "type": "http", "method": "GET", "path": path, "query_string": text, "headers": headers}
     status, body = 500, bytearray()
 
     async def receive() -> dict[str, Any]:

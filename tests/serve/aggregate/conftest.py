@@ -130,10 +130,10 @@ class Server:
     def append(self, rows: Sequence[Row], partition: int = 0) -> None:
         append(self.log, rows, partition)
 
-    def key(self, *scopes: str) -> str:
+    def key(self, *scopes: str, name: str = "k") -> str:
         text = draw_key()
         ring = Keyring(self.folder / "keys.json", self.clock.now_ms)
-        ring.add(Key("k", key_digest(text), scopes, NOW, None))
+        ring.add(Key(name, key_digest(text), scopes, NOW, None))
         return text
 
     def close(self) -> None:
