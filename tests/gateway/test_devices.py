@@ -11,6 +11,8 @@ import httpx
 import paho.mqtt.client as paho
 import pytest
 import trustme
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from qanat.gateway.config import Listener, TlsFiles
 from qanat.gateway.mqtt.packets import V5
@@ -150,11 +152,55 @@ def test_many_at_once_are_all_told(desk: Desk, connect: Connect) -> None:
 def test_removal_closes_too_and_the_name_is_unknown_then(desk: Desk, connect: Connect) -> None:
     secret = desk.add("h1")
     client = connect("c1", "h1", secret)
-    desk.registry.remove(["h1"])
+    desk.registry.remove(["h1"], desk.running.now)
     assert wait_for(lambda: client.closed is not None) < 1
     client.paho.loop_stop()
     assert connect("c1", "h1", secret).connected == 0x86
     assert desk.running.counted("qanat_devices_refused_total", reason="unknown") >= 1
+
+
+def kept(desk: Desk, client_id: str, name: str, secret: str) -> bool:
+    """Whether there was a session for it; it leaves one that is kept for an hour."""
+    present: list[bool] = []
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5)
+    client.username_pw_set(name, secret)
+    client.on_connect = lambda _c, _u, flags, _r, _p: present.append(flags.session_present)
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = 3600
+    client.connect("127.0.0.1", desk.running.mqtt, clean_start=False, properties=properties)
+    client.loop_start()
+    wait_for(lambda: present)
+    client.disconnect()
+    client.loop_stop()
+    return present[0]
+
+
+def test_who_is_registered_again_does_not_inherit_a_session(desk: Desk) -> None:
+    first, neighbour = desk.add("h1"), desk.add("h2")
+    assert [kept(desk, "c", "h1", first) for _ in range(2)] == [False, True]
+    assert [kept(desk, "c", "h2", neighbour) for _ in range(2)] == [False, True]
+    desk.registry.replace([Device("h1", disabled=True)])
+    time.sleep(0.3)  # looked at every 0.1 s
+    desk.registry.replace([Device("h1")])
+    assert kept(desk, "c", "h1", first)
+    with httpx.Client(base_url=desk.running.url, auth=ADMIN) as web:
+        assert web.delete("/v1/devices/h1").status_code == 200
+    assert not kept(desk, "c", "h1", desk.add("h1"))
+    assert kept(desk, "c", "h2", neighbour)
+
+
+def test_sessions_of_who_was_removed_meanwhile_end_with_the_start(start: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "devices.db"
+    desk = Desk(path, start(users=USERS, devices=path))
+    secrets = [desk.add("h1"), desk.add("h2")]
+    assert not kept(desk, "c", "h1", secrets[0])
+    assert not kept(desk, "c", "h2", secrets[1])
+    desk.running.stop()
+    desk.registry.remove(["h1"], 0)
+    desk.running = start(users=USERS, devices=path, log=desk.running.log)
+    assert not kept(desk, "c", "h1", desk.add("h1"))
+    assert kept(desk, "c", "h2", secrets[1])
+    desk.registry.close()
 
 
 def test_rotation_with_grace_leaves_the_connection_until_the_grace_is_over(desk: Desk, connect: Connect) -> None:
@@ -196,7 +242,7 @@ def test_a_token_is_a_password_for_mqtt_and_a_bearer_for_http(
         assert httpx.post(url, content=ROW, **way).status_code == 200  # type: ignore[arg-type]
     assert httpx.post(url, content=ROW, headers={"authorization": f"Bearer {token}x"}).status_code == 401
     assert httpx.post(f"{desk.running.url}/streams/plain", content=b"{}", auth=("h1", token)).status_code == 403
-    desk.registry.remove(["h1"])
+    desk.registry.remove(["h1"], desk.running.now)
     wait_for(lambda: httpx.post(url, content=ROW, auth=("h1", token)).status_code == 401)
 
 

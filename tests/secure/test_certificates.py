@@ -74,7 +74,7 @@ def test_a_device_comes_in_by_its_certificate_or_by_its_common_name(tmp_path: Pa
     assert [one and one.name for one in found] == ["h2", "zähler-17", None]
     assert found[1] is not None
     assert gate.still(found[1])
-    registry.remove(["zähler-17"])
+    registry.remove(["zähler-17"], 0)
     assert gate.news() == ("zähler-17",)
     assert gate.certificate(der(NAMED)) is None
     assert gate.certificate(b"no certificate") is None

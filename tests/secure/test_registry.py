@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_news_are_of_rights_and_come_once(desk: Desk) -> None:
     desk.registry.replace([Device("h1", publish=("state",))])
     assert (desk.gate.news(), desk.gate.news()) == (("h1",), ())
     assert not desk.gate.still(user)
-    desk.registry.remove(["h1"])
+    desk.registry.remove(["h1"], NOW)
     assert desk.gate.news() == ("h1",)
     assert desk.gate.verify("h1", secret) is None
 
@@ -224,13 +225,39 @@ def test_what_is_not_there_cannot_be_changed(desk: Desk) -> None:
     desk.secret("h1")
     credential, _ = credential_of(Record(id="h9"), NOW)
     for change in (
-        lambda: desk.registry.remove(["h1", "h9"]),
+        lambda: desk.registry.remove(["h1", "h9"], NOW),
         lambda: desk.registry.replace([Device("h9")]),
         lambda: desk.registry.rotate([credential], None, NOW),
     ):
         with pytest.raises(UnknownDeviceError, match="'h9'"):
             change()
     assert desk.registry.count() == 1
+
+
+def test_who_was_removed_is_known_until_registered_again(desk: Desk) -> None:
+    desk.secret("h1")
+    desk.secret("h2")
+    with pytest.raises(UnknownDeviceError):
+        desk.registry.remove(["h1", "h9"], NOW)
+    with desk.registry.rehearsal():
+        desk.registry.remove(["h1"], NOW)
+    assert desk.registry.retired() == {}
+    desk.registry.remove(["h1", "h2"], NOW)
+    assert desk.registry.retired() == {"h1": NOW, "h2": NOW}
+    desk.secret("h1")
+    assert desk.registry.retired() == {"h2": NOW}
+
+
+def test_a_registry_of_before_learns_who_was_removed(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "old.db")
+    registry.add([Device("h1")], [])
+    registry.close()
+    with closing(sqlite3.connect(tmp_path / "old.db")) as database:
+        database.execute("DROP TABLE retired")
+    registry = Registry(tmp_path / "old.db")
+    registry.remove(["h1"], NOW)
+    assert registry.retired() == {"h1": NOW}
+    registry.close()
 
 
 def test_when_a_device_was_last_seen_is_kept_and_never_goes_back(desk: Desk) -> None:

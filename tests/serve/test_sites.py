@@ -49,6 +49,33 @@ def test_devices_belong_to_the_site_of_their_label(start: Start, tmp_path: Path)
     assert server.get("/v1/sites", headers=nothing).json()["sites"] == []
 
 
+def test_a_sensor_that_was_removed_is_shown_no_more_until_it_sends_or_is_registered(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "devices.db"
+    registry = Registry(path)
+    registry.add([Device("s1", labels={"site": "north"}), Device("s2", labels={"site": "north"})], [])
+    server = start(devices=path)
+    everything = {"x-api-key": server.key("one", "admin")}
+    server.wait_until_demanded()
+
+    def sensors() -> list[str]:
+        (site,) = server.get("/v1/sites", headers=everything).json()["sites"]
+        return [one["name"] for one in site["sensors"]]
+
+    server.feed("readings", [reading(n) for n in range(3)], headers=everything)
+    assert sensors() == ["s0", "s1", "s2"]
+    registry.remove(["s1"], NOW)
+    assert sensors() == ["s0", "s2"]
+    server.feed("readings", [reading(3, sensor="s1"), reading(4)], headers=everything)  # from before its end
+    assert sensors() == ["s0", "s2"]
+    registry.add([Device("s1", labels={"site": "north"})], [])
+    assert sensors() == ["s0", "s1", "s2"]
+    registry.remove(["s1"], 0)
+    assert sensors() == ["s0", "s1", "s2"]
+    registry.close()
+
+
 def test_pipelines_are_shown_with_what_is_wrong(start: Start) -> None:
     server = start(log="memory")
     server.pipelines = [PipelineState("climate", "failed", 10, 2, 3, 1, 0, NOW, 4, 100, "division by zero")]

@@ -197,8 +197,10 @@ def enable(names: Ids, directory: Project = Path(), data: Data = None, dry_run: 
 @app.command()
 def remove(names: Ids, directory: Project = Path(), data: Data = None, dry_run: DryRun = False) -> None:
     """Forget devices; their open connections are closed, their rows stay."""
+    from qanat.clock import now_ms
+
     with _opened(directory, data, dry_run) as registry:
-        registry.remove(names)
+        registry.remove(names, now_ms())
     _report("removed", names, dry_run)
 
 

@@ -128,6 +128,16 @@ class Authenticator:
             self._refuse(error)
             return False
 
+    def is_gone(self, name: str) -> bool:
+        """Whether nobody is called so any more: no user, and no device of the registry."""
+        if self._registry is None or not name or name in self._users:
+            return False
+        try:
+            return self._registry.find(name) is None
+        except RegistryError as error:
+            self._refuse(error)
+            return False
+
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call `callback(name)` in the event loop when the rights of that user end or change.
 

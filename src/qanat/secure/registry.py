@@ -42,6 +42,8 @@ CREATE INDEX credentials_end ON credentials (expires_at) WHERE expires_at IS NOT
 CREATE TABLE seen (device TEXT PRIMARY KEY REFERENCES devices ON DELETE CASCADE, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE changes (number INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL);
 """
+#: Beside `_SCHEMA`, since a file may be older than this: which devices were removed, and when.
+_RETIRED = "CREATE TABLE IF NOT EXISTS retired (device TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID"
 _DEVICES = (
     "SELECT d.id, d.owner, d.kind, d.interval_ms, d.labels, d.publish, d.subscribe, d.disabled, d.created_at,"
     " d.rotated_at, s.at FROM devices d LEFT JOIN seen s ON s.device = d.id"
@@ -125,6 +127,10 @@ class Registry:
         rows = self._ask(f"{_CREDENTIALS} WHERE kind = ? AND value = ?", (kind.value, value))
         return _credential(rows[0]) if rows else None
 
+    def retired(self) -> Mapping[str, int]:
+        """The devices that were removed and not registered again since, and when that was (ms)."""
+        return dict(self._ask("SELECT device, at FROM retired", ()))
+
     # --- changes -----------------------------------------------------------------------------------------------------
 
     def add(self, devices: Sequence[Device], credentials: Sequence[Credential]) -> None:
@@ -138,6 +144,7 @@ class Registry:
                 )
             self._insert(devices)
             self._credit(credentials)
+            self._many("DELETE FROM retired WHERE device = ?", [device.id for device in devices])
 
     def replace(self, devices: Sequence[Device]) -> None:
         """Store these devices over those of the same id. Raises `UnknownDeviceError`; then nothing was changed."""
@@ -162,11 +169,13 @@ class Registry:
             self._credit(credentials)
             self._db.executemany("UPDATE devices SET rotated_at = ? WHERE id = ?", [(now, name) for name in names])
 
-    def remove(self, names: Sequence[str]) -> None:
-        """Remove all or none. Raises `UnknownDeviceError`."""
+    def remove(self, names: Sequence[str], now: int) -> None:
+        """Remove all or none; that they were there until `now` (ms) is kept. Raises `UnknownDeviceError`."""
         with self._writing():
             self._demand(names)
             self._many("DELETE FROM devices WHERE id = ?", names)
+            retire = "INSERT INTO retired VALUES (?, ?) ON CONFLICT (device) DO UPDATE SET at = excluded.at"
+            self._db.executemany(retire, [(name, now) for name in names])
             self._tell(names)
 
     def see(self, seen: Mapping[str, int]) -> None:
@@ -224,6 +233,8 @@ class Registry:
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        if version in (0, _VERSION):
+            self._db.execute(_RETIRED)
         self._db.execute("COMMIT")
         if version not in (0, _VERSION):
             raise RegistryError(f"{self.path} has version {version}; this qanat reads {_VERSION}", hint="update qanat")

@@ -1,6 +1,7 @@
 """Which sites there are, what measures at them, and the last reading of each: followed in the log, row by row once.
 
-Made of the rows that the log still has, and of the labels of devices. Used by one thread at a time.
+Made of the rows that the log still has, and of the labels of devices; sensors that were removed as devices are left
+out. Used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -59,10 +60,13 @@ class Sites:
     def find(self, caller: Caller, only: str | None = None) -> dict[str, Any]:
         """The sites of what the caller may read, by name. Raises what the log raises."""
         found: dict[str, _Site] = {}
+        registry = self._context.auth.desk
+        retired = {} if registry is None else registry.retired()
         for name, status in sorted(self._context.log.status().items()):
             if self._site in {column.name for column in status.stream.columns} and caller.may_read(name):
                 for (site, sensor), last in self._follow(name, status).last.items():
-                    found.setdefault(site, _Site()).add(sensor, name, last)
+                    if not _is_over(last, retired.get(sensor)):
+                        found.setdefault(site, _Site()).add(sensor, name, last)
         if caller.user is None or caller.may_see_devices:
             for device in self._devices():
                 found.setdefault(device.labels[self._site], _Site()).devices[device.id] = device.kind
@@ -112,6 +116,11 @@ class Sites:
             elif known.time is not None and (time is None or time < known.time):
                 continue
             followed.last[key] = _Last(time, line, None if kind is None else str(kind))
+
+
+def _is_over(last: _Last, retired: int | None) -> bool:
+    """Whether the device of a series was removed (ms) and nothing has come since that is younger."""
+    return retired is not None and (last.time is None or last.time <= retired)
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ def _change(registry: Registry, asked: _Asked) -> _Answer:
 
 def _remove(registry: Registry, asked: _Asked) -> _Answer:
     _known(asked, "dry_run")
-    registry.remove([asked.name])
+    registry.remove([asked.name], asked.now)
     return _Answer(200, {"id": asked.name, "removed": True})
 
 

@@ -85,6 +85,8 @@ class MqttServer:
         self.due: list[Link] = []
         #: Links with something that the log did not take.
         self.stuck: set[Link] = set()
+        #: Users that were removed, until their sessions are ended.
+        self._gone: set[str] = set()
         self._deadlines = Deadlines[Link]()
         context.ingest.watch(self._on_full)
         context.ingest.after(self._write_due)
@@ -102,6 +104,8 @@ class MqttServer:
         if not self._is_loaded:
             self._is_loaded = True
             self.sessions.load()
+            gone = set(filter(self.context.auth.is_gone, self.sessions.users()))
+            self.sessions.end_all(gone)  # removed while qanat was not running
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
     def quiesce(self) -> None:
@@ -228,6 +232,15 @@ class MqttServer:
         for link in list(self._by_user.get(name, ())):
             if link.user is not None and not self.context.auth.still(link.user):
                 link.close(Reason.ADMINISTRATIVE, "the rights of this user have changed")
+        if self.context.auth.is_gone(name):
+            if not self._gone:  # of many that are removed at once, the sessions are looked for together
+                asyncio.get_running_loop().call_soon(self._end_gone)
+            self._gone.add(name)
+
+    def _end_gone(self) -> None:
+        """What was kept for those who are no more would be given to whoever is called so next."""
+        gone, self._gone = self._gone, set()
+        self.sessions.end_all(gone)
 
     def _sweep(self) -> None:
         """One timer for everything that takes time."""

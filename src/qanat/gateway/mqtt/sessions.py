@@ -6,7 +6,7 @@ written through `Ingest`, so that it is stored in the order of what was put, tog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Protocol
 from urllib.parse import quote
@@ -112,6 +112,16 @@ class Sessions:
             self._forget(session)
         elif client in self._bucket_of(client):
             self._forget(Session(client))
+
+    def end_all(self, users: Collection[str]) -> None:
+        """Nobody is called so any more. Looks through all sessions, so give it many users at once."""
+        kept = [client for bucket in self._index for client in bucket if client[0] in users]
+        for client in {*kept, *(client for client in self._held if client[0] in users)}:
+            self.end(client)
+
+    def users(self) -> set[str]:
+        """Whose sessions are kept."""
+        return {user for bucket in self._index for user, _ in bucket}
 
     def save(self, session: Session, then: Then) -> None:
         """Write the session; `then` hears when it is durable, or why not."""
