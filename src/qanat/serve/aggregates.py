@@ -54,6 +54,7 @@ class Aggregates:
             context.clock,
             None if endings is None else endings.on_rows,
             self._meter.recent_bytes,
+            None if endings is None else endings.on_anew,
         )
         self._queries = context.open_queries(context.log, context.archive, True)
         answers = Answers(self.measures, self.follower, self._queries, context.log, self._meter, context.clock)

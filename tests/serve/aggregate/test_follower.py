@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from tests.serve.aggregate.conftest import MEASURE, NOW, Row, append, batch
@@ -82,21 +83,22 @@ def test_as_many_as_there_is_room_for(log: Log) -> None:
     assert abs(counted(one, recent.since) - expected) <= 100
 
 
-def test_what_retention_took_away_is_not_answered_from_memory(log: Log) -> None:
-    """The archive may have such rows; SQL finds them there."""
+@pytest.mark.parametrize("archived", ["true", "false"])
+def test_what_retention_took_away_is_not_answered_from_memory(log: Log, archived: str) -> None:
+    """The archive may have such rows; SQL finds them there. Where there is none, nobody does."""
     append(log, rows(HOUR - 1000))
     for _ in range(3):
         append(log, rows(1000))
     log.submit(Transaction([Append("readings", 0, batch(rows(900)), NOW - 60_000, NOW - 900, NOW - 900)])).result()
     stream = log.status()["readings"].stream
-    log.create(type(stream)(**{**{f: getattr(stream, f) for f in stream.__slots__}, "retention_bytes": 600}))
+    log.create(replace(stream, retention_bytes=600, options={"archive": archived}))
     log.maintain(NOW)  # type: ignore[attr-defined]
     assert log.status()["readings"].starts[0] > 0
     one = follower(log)
     one.catch_up()
     recent = one.recent("readings")
     assert recent is not None
-    assert recent.since > NOW - HOUR // 2
+    assert (recent.since > NOW - HOUR // 2) is (archived == "true")
 
 
 def test_it_follows_by_itself_and_ends(log: Log) -> None:

@@ -52,6 +52,12 @@ class Endings:
         if ended:
             self._loop.call_soon_threadsafe(self._end, ended)
 
+    def on_anew(self, measure: str) -> None:
+        """Other rows stand where those of a measure stood: no answer to a question about it counts. Any thread."""
+        ended = list(self._choices.get(measure, {}))
+        if ended:
+            self._loop.call_soon_threadsafe(self._end, ended)
+
     def _end(self, tags: Collection[str]) -> None:
         task = self._loop.create_task(self._ending(tags))
         self._tasks.add(task)
