@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
+from moto.server import ThreadedMotoServer
 
+from qanat.cli.archiving import s3_options
 from qanat.lake import Archiver, DeltaArchive, Tables
+from qanat.lake.store import Place as Where
 from qanat.log import open_log
 from qanat.log.admission import declared_schema
 from qanat.log.base import Append, Chunk, Log, Place, Transaction
-from qanat.model.lake import Lake
+from qanat.model.lake import S3, Lake
 from qanat.model.streams import Stream
 from qanat.sql import compile_script
 
@@ -118,3 +122,27 @@ def station(tmp_path: Path) -> Iterator[Station]:
     made = Station(tmp_path)
     yield made
     made.log.close()
+
+
+#: The keys of the bucket, as the environment has them.
+KEYS = {"LAKE_KEY": "testing", "LAKE_SECRET": "testing"}
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A server in this process that speaks S3."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def place(endpoint: str) -> Where:
+    """An empty bucket there."""
+    httpx.post(f"{endpoint}/moto-api/reset").raise_for_status()
+    httpx.put(f"{endpoint}/farm").raise_for_status()
+    settings = S3(endpoint=endpoint, access_key_env="LAKE_KEY", secret_key_env="LAKE_SECRET")
+    return Where("s3://farm/lake", s3_options(settings, KEYS))

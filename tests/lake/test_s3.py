@@ -10,38 +10,14 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
-from moto.server import ThreadedMotoServer
 
-from qanat.cli.archiving import place_of, s3_options
+from qanat.cli.archiving import place_of
 from qanat.cli.project import open_folder
 from qanat.errors import ArchiveError
 from qanat.lake import Tables
 from qanat.lake.store import Place
 from qanat.lake.upkeep import rewrite, rewrites
-from qanat.model.lake import S3
 from tests.lake.conftest import DAY_ONE, Station, logged, same
-
-KEYS = {"LAKE_KEY": "testing", "LAKE_SECRET": "testing"}
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    yield url
-    server.stop()
-
-
-@pytest.fixture
-def place(endpoint: str) -> Place:
-    import httpx
-
-    httpx.post(f"{endpoint}/moto-api/reset").raise_for_status()
-    httpx.put(f"{endpoint}/farm").raise_for_status()
-    settings = S3(endpoint=endpoint, access_key_env="LAKE_KEY", secret_key_env="LAKE_SECRET")
-    return Place("s3://farm/lake", s3_options(settings, KEYS))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from qanat.lake.archiver import ORIGIN
 from qanat.lake.history import History
 from qanat.lake.prune import pruned
 from qanat.lake.table import File, LakeTable, Tables
-from qanat.lake.types import archived_schema
+from qanat.lake.types import archived_schema, stored_schema
 from qanat.log.archive import EVERYTHING, Bounds, Cut, Pieces
 from qanat.log.base import Chunk, Log, Place
 from qanat.model.lake import is_archived
@@ -72,7 +72,8 @@ class DeltaArchive:
         table, files = self._at(cut)
         found = pruned(files, declared, bounds)
         urls = [table.store.url(one.name) for one in found]
-        return Pieces(urls, archived_schema(declared), sum(one.rows for one in found))
+        remote = None if table.is_local or not found else table.dataset(found, stored_schema(declared))
+        return Pieces(urls, archived_schema(declared), sum(one.rows for one in found), remote)
 
     def read(self, cut: Cut, place: Place, offset: int, max_rows: int) -> list[Chunk]:
         """See `Archive`."""

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from qanat.lake.prune import reaching
 from qanat.lake.table import File, LakeTable, told
@@ -131,10 +130,8 @@ def _rows(
     schema = stored_schema(stream)
     if not files:
         return schema.empty_table() if columns is None else schema.empty_table().select(columns)
-    system, name_of = table.store.filesystem()
     with told(f"read {table.url}"):
-        found = ds.dataset([name_of(one.name) for one in files], schema, format="parquet", filesystem=system)
-        return found.to_table(columns=columns, filter=where)
+        return table.dataset(files, schema).to_table(columns=columns, filter=where)
 
 
 def _width(files: Sequence[File]) -> int:

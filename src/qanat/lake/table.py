@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from qanat.errors import ArchiveError
@@ -146,6 +147,17 @@ class LakeTable:
         with told(f"read {self.url}"):
             found = pa.table(self._table.get_add_actions(flatten=False)).to_pylist()
         return [_file(one) for one in found]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files lie in a folder of this machine."""
+        return self._place.is_local
+
+    def dataset(self, files: Sequence[File], schema: pa.Schema) -> ds.Dataset:
+        """Files as Arrow reads them, with the columns of `schema`: NULL where a file has not got one yet."""
+        system, name_of = self.store.filesystem()
+        with told(f"read {self.url}"):
+            return ds.dataset([name_of(one.name) for one in files], schema, format="parquet", filesystem=system)
 
     def add_columns(self, schema: pa.Schema) -> None:
         """Let the table have the columns of `schema` that it lacks."""

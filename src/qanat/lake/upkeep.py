@@ -88,11 +88,10 @@ def rewrite(table: LakeTable, stream: Stream, chosen: Rewrite, file_size: int) -
 
 def _sorted(table: LakeTable, stream: Stream, files: Sequence[File], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """All rows of the files, in order. DuckDB sorts, and what is too much for memory it puts on the disk."""
-    system, name_of = table.store.filesystem()
     names = [name.replace('"', '""') for name in [*sort_names(stream), PARTITION, OFFSET]]
     order = ", ".join(f'"{name}" NULLS LAST' for name in names)
     with tempfile.TemporaryDirectory(prefix="qanat-lake-") as spill, told(f"rewrite files of {table.url}"):
-        found = ds.dataset([name_of(one.name) for one in files], schema, format="parquet", filesystem=system)
+        found = table.dataset(files, schema)
         try:
             with duckdb.connect(config=_settings(spill)) as connection:
                 connection.execute("SET TimeZone = 'UTC'")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from qanat.log.base import Chunk, Place
 
@@ -56,11 +57,15 @@ class Pieces:
 
     Some types are others in the files, from where a cast leads back: TIMESTAMP and TIMESTAMP_LTZ are microseconds there
     (BIGINT nanoseconds with 7 to 9 digits), TIME is INT milliseconds of the day, INTERVAL DAY is BIGINT milliseconds.
+
+    `remote`: the same files, of a place that only the archive knows how to reach (a bucket and its keys), to read
+    through. It has the types of the files, every column of the stream, and not `DATE`. None: the files are local.
     """
 
     files: Sequence[str]
     schema: pa.Schema
     rows: int
+    remote: ds.Dataset | None = None
 
 
 class Archive(Protocol):

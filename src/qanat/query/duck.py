@@ -218,7 +218,9 @@ class Query:
             )
         if mount.archived and "union_by_name" in text and mount.widen():
             return _VanishedError(text)
-        if mount.archived and ("IO Error" in text or isinstance(error, duckdb.IOException)):
+        if mount.archived and (
+            "IO Error" in text or mount.read_by_arrow(text) or isinstance(error, duckdb.IOException)
+        ):
             return _VanishedError(text)
         if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
             return LogError(f"the query could not read: {error}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow.dataset as ds
 
 from qanat.errors import ArchiveError, ConfigError
 from qanat.log.archive import DATE, Archive, Pieces
@@ -101,13 +100,13 @@ class Mount:
                 self.reaches[stream.name] = Reach.ALL
 
     def _source(self, stream: str, pieces: Pieces, reach: Reach) -> str:
-        if "://" not in pieces.files[0].removeprefix("file://"):
-            files = [one.removeprefix("file://") for one in pieces.files]
-            self._check_folders(files)
-            return files_of(files, pieces.schema, reach)
-        name = f"{_FILES}{stream}"
-        self._register(name, remote(pieces))
-        return quoted(name)
+        if pieces.remote is not None:  # DuckDB would need an extension for buckets that has to be downloaded
+            name = f"{_FILES}{stream}"
+            self._register(name, pieces.remote)
+            return quoted(name)
+        files = [one.removeprefix("file://") for one in pieces.files]
+        self._check_folders(files)
+        return files_of(files, pieces.schema, reach)
 
     def _check_folders(self, files: Sequence[str]) -> None:
         """A table's files lie in one folder; the connection must have been told of it."""
@@ -121,6 +120,11 @@ class Mount:
         found = [name for name in archived if self.reaches.get(name, Reach.FIRST) is Reach.FIRST]
         self.reaches.update(dict.fromkeys(found, Reach.ALL))
         return bool(found)
+
+    @staticmethod
+    def read_by_arrow(text: str) -> bool:
+        """Whether DuckDB says that Arrow could not read files of the archive."""
+        return f"'{_FILES}" in text and "IOError" in text
 
     def tables(self, tables: Mapping[str, Outside], streams: Mapping[str, object]) -> None:
         """The outside tables that the statement names."""
@@ -159,18 +163,6 @@ class Mount:
             self.lent.connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}").fetchall()
         for name in self._registered:
             self.lent.connection.unregister(name)
-
-
-def remote(pieces: Pieces) -> ds.Dataset:
-    """Files of an object store, read by Arrow: DuckDB would need an extension for them that has to be downloaded."""
-    from pyarrow import fs
-
-    try:
-        store, first = fs.FileSystem.from_uri(pieces.files[0])
-        root = pieces.files[0].removesuffix(first)
-        return ds.dataset([one.removeprefix(root) for one in pieces.files], filesystem=store, format="parquet")
-    except OSError as error:
-        raise ArchiveError(f"cannot read {pieces.files[0]}: {error}") from error
 
 
 @contextmanager
