@@ -14,6 +14,7 @@ from starlette.responses import Response
 from qanat.gateway.http.problems import problem
 from qanat.serve.asking import Asker
 from qanat.serve.context import ServeContext
+from qanat.serve.faults import Guarded
 from qanat.serve.graphql_http import mount_graphql
 from qanat.serve.head import Head
 from qanat.serve.live import Desk
@@ -49,6 +50,8 @@ def mount(app: FastAPI, context: ServeContext) -> Callable[[], None]:
     mount_pages(app)
     for one in context.also:
         one(app, context)
+    for beginning, hot in tuple(context.hot.items()):  # FastAPI's handlers do not see these
+        context.hot[beginning] = Guarded(hot)
     app.openapi = document(app, metadata.version("qanat"))  # type: ignore[method-assign]  # as FastAPI has it done
 
     @app.exception_handler(RequestValidationError)
