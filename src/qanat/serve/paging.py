@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qanat.gateway.filters import EVERYTHING, Filter
 from qanat.log.archive import Archive, Cut
 from qanat.log.base import Chunk, Log, StreamStatus
 from qanat.model.arrow import schema_of
 from qanat.model.streams import CHANGE, DELETED
-from qanat.serve.filters import Condition, Times
 
 #: Rows that one request looks at; a page whose conditions few rows meet ends there, with fewer rows than asked for.
 SCANNED = 500_000
@@ -36,8 +35,7 @@ class Wanted:
     limit: int
     backwards: bool = False
     columns: Sequence[str] | None = None
-    conditions: Sequence[Condition] = ()
-    times: Times | None = None
+    filter: Filter = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def _cut(chunk: Chunk, start: int, end: int) -> Chunk:
 
 def read_page(places: Places, positions: Mapping[int, int] | None, wanted: Wanted) -> Page:
     """The page that begins at `positions`; None is the first row, or reading backwards the last one."""
-    since = None if wanted.times is None else wanted.times.since
+    since = None if wanted.filter.times is None else wanted.filter.times.since
     starts, ends = places.starts_at(since), places.ends
     reader: _Reader
     if wanted.backwards:
@@ -186,7 +184,7 @@ class _Onwards(_Reader):
         return merge(*parts, key=lambda chunk: (chunk.seq, chunk.row))
 
     def _take(self, chunk: Chunk, room: int) -> None:
-        found = matching(chunk.rows, self._wanted)
+        found = self._wanted.filter.places(chunk.rows)
         self._keep(chunk, found[:room])
         self.at[chunk.partition] = chunk.end if len(found) <= room else chunk.offset + int(found[room])
 
@@ -202,7 +200,7 @@ class _Backwards(_Reader):
         return merge(*parts, key=lambda chunk: (-chunk.seq, -chunk.row))
 
     def _take(self, chunk: Chunk, room: int) -> None:
-        found = matching(chunk.rows, self._wanted)[::-1]
+        found = self._wanted.filter.places(chunk.rows)[::-1]
         self._keep(chunk, found[:room])
         self.at[chunk.partition] = chunk.offset if len(found) <= room else chunk.offset + int(found[room]) + 1
 
@@ -210,19 +208,6 @@ class _Backwards(_Reader):
     def is_done(self) -> bool:
         """Whether nothing is left."""
         return all(at <= self._last[number] for number, at in self.at.items())
-
-
-def matching(rows: pa.RecordBatch, wanted: Wanted) -> Any:
-    """The places of the rows that meet all conditions, growing."""
-    masks = [condition.mask(rows) for condition in wanted.conditions]
-    if wanted.times is not None:
-        masks.append(wanted.times.mask(rows))
-    if not masks:
-        return np.arange(rows.num_rows)
-    whole = masks[0]
-    for mask in masks[1:]:
-        whole = pc.and_(whole, mask)
-    return pc.indices_nonzero(whole).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def shown(taken: Sequence[pa.RecordBatch], status: StreamStatus, columns: Sequence[str] | None) -> pa.Table:

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qanat.clock import instant_text
+from qanat.gateway.filters import event_millis
 from qanat.log.base import Chunk, StreamStatus
 from qanat.model.streams import CHANGE, DELETED, Stream
 from qanat.secure.registry import Filter
 from qanat.serve.access import Caller
 from qanat.serve.context import ServeContext
-from qanat.serve.filters import event_millis
 from qanat.serve.formats import json_lines
 from qanat.serve.paging import Places, shown
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Header, Path, Query, Request
 from starlette.responses import Response
 
-from qanat.errors import ConfigError
+from qanat.gateway.filters import parse_filter
 from qanat.gateway.http.problems import RefusedError
-from qanat.gateway.letters import parse_instant
-from qanat.model.arrow import schema_of
 from qanat.serve.access import caller_of
 from qanat.serve.answers import answer, tag_of, unchanged
 from qanat.serve.context import ServeContext
 from qanat.serve.documented import Responses, problems, rows_found
-from qanat.serve.filters import Times, parse_conditions
 from qanat.serve.formats import Form, choose_form, write_rows
 from qanat.serve.paging import OPERATION, Page, Places, Wanted, read_page
 from qanat.serve.positions import read_token, write_token
@@ -169,13 +165,8 @@ def tokens_of(places: Places, page: Page, wanted: Wanted) -> tuple[str | None, s
 def wanted_of(places: Places, asked: Asked) -> tuple[Wanted, dict[int, int] | None]:
     """What is to be read, and from where. Raises `RefusedError` 400."""
     stream, backwards = places.status.stream, asked.order == "newest"
-    schema = schema_of((column.name, column.type) for column in stream.columns)
-    wanted = Wanted(asked.limit, backwards, _columns(asked, places), parse_conditions(asked.where, schema))
-    since, until = _instant(asked.since, "since"), _instant(asked.until, "until")
-    if since is not None or until is not None:
-        if stream.event_time is None:
-            raise RefusedError(400, f"{stream.name} has no event time", hint="leave since and until out, or use where=")
-        wanted = replace(wanted, times=Times(stream.event_time, since, until))
+    columns = _columns(asked, places)
+    wanted = Wanted(asked.limit, backwards, columns, parse_filter(stream, asked.where, asked.since, asked.until))
     if asked.after is None:
         return wanted, None
     return wanted, read_token(asked.after, stream.name, stream.partitions, backwards=backwards)
@@ -190,15 +181,3 @@ def _columns(asked: Asked, places: Places) -> tuple[str, ...] | None:
         if name not in known:
             raise RefusedError(400, f"{stream.name} has no column {name!r}", hint=f"its columns are {', '.join(known)}")
     return tuple(dict.fromkeys(asked.columns))
-
-
-def _instant(text: str | None, name: str) -> int | None:
-    return None if text is None else checked(parse_instant, text, name)
-
-
-def checked(parse: Callable[[str], int], text: str, name: str) -> int:
-    """What `parse` makes of a parameter. Raises `RefusedError` 400."""
-    try:
-        return parse(text)
-    except (ConfigError, OverflowError) as error:
-        raise RefusedError(400, f"{name}: {error}".splitlines()[0], hint=getattr(error, "hint", None)) from error

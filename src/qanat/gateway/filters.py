@@ -1,4 +1,7 @@
-"""Conditions on rows, as a URL has them: `temperature > 30`, `sensor = s1`, `note is null`, times. Pure, over Arrow."""
+"""Conditions on rows, as a URL has them: `temperature > 30`, `sensor = s1`, `note is null`, times. Pure, over Arrow.
+
+What the same texts mean is the same for pages of rows and for live rows, over every protocol.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qanat.errors import ConfigError
 from qanat.gateway.http.problems import RefusedError
-from qanat.model.streams import ArrivalColumn
+from qanat.gateway.letters import parse_instant
+from qanat.model.arrow import schema_of
+from qanat.model.streams import ArrivalColumn, Stream
 
 _OPERATOR = re.compile(r"\s*(!=|<=|>=|=|<|>)\s*(.*)", re.DOTALL)
 _NULL = re.compile(r"\s+is\s+(not\s+)?null\s*", re.IGNORECASE)
@@ -67,6 +74,50 @@ class Times:
         if self.until is not None:
             mask = pc.and_(mask, pc.less(found, self.until))
         return pc.fill_null(mask, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows of a stream: all of this holds."""
+
+    conditions: tuple[Condition, ...] = ()
+    times: Times | None = None
+
+    def places(self, rows: pa.RecordBatch) -> Any:
+        """The places of the rows that are meant, growing."""
+        masks = [condition.mask(rows) for condition in self.conditions]
+        if self.times is not None:
+            masks.append(self.times.mask(rows))
+        if not masks:
+            return np.arange(rows.num_rows)
+        whole = masks[0]
+        for mask in masks[1:]:
+            whole = pc.and_(whole, mask)
+        return pc.indices_nonzero(whole).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+EVERYTHING = Filter()
+
+
+def parse_filter(stream: Stream, where: Sequence[str], since: str | None, until: str | None) -> Filter:
+    """The filter that a request asks for. Raises `RefusedError` 400."""
+    schema = schema_of((column.name, column.type) for column in stream.columns)
+    conditions = parse_conditions(where, schema)
+    first, last = _instant(since, "since"), _instant(until, "until")
+    if first is None and last is None:
+        return Filter(conditions)
+    if stream.event_time is None:
+        raise RefusedError(400, f"{stream.name} has no event time", hint="leave since and until out, or use where=")
+    return Filter(conditions, Times(stream.event_time, first, last))
+
+
+def _instant(text: str | None, name: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_instant(text)
+    except (ConfigError, OverflowError) as error:
+        raise RefusedError(400, f"{name}: {error}".splitlines()[0], hint=getattr(error, "hint", None)) from error
 
 
 def event_millis(rows: pa.RecordBatch | pa.Table, column: ArrivalColumn) -> Any:
