@@ -70,7 +70,15 @@ class Playing:
         end = self.seconds + seconds
         for _ in range(10_000):
             wait = self.sender.step(self.moment)
-            if wait is None or self.seconds + wait > end:
+            if wait is None:  # as the thread does it
+                due = self.sender.next_reminder(self.moment.now)
+                assert due is None or due > 0, "what is due was left"
+                if due is None or self.seconds + due > end:
+                    self.seconds = end
+                    return
+                self.seconds += due
+                continue
+            if self.seconds + wait > end:
                 self.seconds = end
                 return
             if wait:

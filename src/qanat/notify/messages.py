@@ -24,7 +24,8 @@ _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 class Message:
     """One alert. `id`: STREAM/PARTITION/OFFSET, the same however often it is sent; `at`: when the row came, in ms.
 
-    `row`: the row as one JSON object; `key`: the values of the key's columns, joined with `/`.
+    `row`: the row as one JSON object; `key`: the values of the key's columns, joined with `/`. `since`: a reminder, of
+    what was last sent then (ms); that is part of its id, since it is another message about the same row.
     """
 
     sink: str
@@ -36,11 +37,13 @@ class Message:
     at: int
     row: bytes
     test: bool = field(default=False, kw_only=True)
+    since: int | None = field(default=None, kw_only=True)
 
     @property
     def id(self) -> str:
         """What tells it from all others, whoever sends it again."""
-        return f"{'test/' if self.test else ''}{self.stream}/{self.partition}/{self.offset}"
+        again = "" if self.since is None else f"/again/{self.since}"
+        return f"{'test/' if self.test else ''}{self.stream}/{self.partition}/{self.offset}{again}"
 
     @property
     def values(self) -> dict[str, Any]:
@@ -78,9 +81,14 @@ def encode_event(message: Message) -> bytes:
 
 
 def id_of(messages: Sequence[Message]) -> str:
-    """What names a request: the id of its alert, of a batch the first one's with the offset of the last."""
+    """What names a request: the id of its alert, of a batch the first one's with the offset of the last.
+
+    Reminders are of many places: a batch of them has the first one's id and their number.
+    """
     first, last = messages[0], messages[-1]
-    return first.id if first is last else f"{first.id}-{last.offset}"
+    if first is last:
+        return first.id
+    return f"{first.id}-{last.offset}" if first.since is None else f"{first.id}+{len(messages) - 1}"
 
 
 class Template:

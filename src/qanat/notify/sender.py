@@ -15,9 +15,9 @@ from qanat.log.base import Append, Chunk, Log, Place, Transaction
 from qanat.model.arrow import schema_of
 from qanat.model.sinks import Sink
 from qanat.model.streams import DEAD_LETTERS, Stream, dead_letter_stream
-from qanat.notify.messages import CLEARED, ROW, Message
+from qanat.notify.messages import CLEARED, RAISED, ROW, Message
 from qanat.notify.pace import Limits, Pace
-from qanat.notify.raised import Draft, Raised
+from qanat.notify.raised import Draft, Entry, Raised, Row
 from qanat.notify.reader import read_alerts
 from qanat.notify.target import DownError, RefusedError, Target
 from qanat.observe.metrics import Metrics
@@ -28,10 +28,13 @@ _MOST_ROWS = 2000
 
 @dataclass(slots=True)
 class _Batch:
-    """What goes out together, all of one partition. `begin` to `end`: the rows that are done with then."""
+    """What goes out together, all of one partition. `begin` to `end`: the rows that are done with then.
 
-    place: Place
-    begin: int
+    `place` None: reminders, which no row has caused.
+    """
+
+    place: Place | None
+    begin: int = 0
     end: int = 0
     messages: list[Message] = field(default_factory=list)
     draft: Draft = field(default_factory=Draft)
@@ -59,6 +62,8 @@ class Sender:
         self._consumer = consumer_of(name)
         self._positions: dict[Place, int] = {}
         self._turn = 0
+        #: So many reminders go out one by one, since a batch of them was refused.
+        self._lonely = 0
         #: Alerts of a batch that was refused go out one by one up to this offset.
         self._alone: dict[Place, int] = {}
         self._tries, self._since = 0, 0.0
@@ -78,12 +83,12 @@ class Sender:
         self._raised.load([self._log.state(key) for key in self._raised.state_keys])
 
     def step(self, moment: Moment) -> float | None:
-        """Do what there is to do; seconds until there is more, None: when the log has more rows."""
+        """Do what there is to do; seconds until there is more, None: when the log has more, or at `next_reminder`."""
         wait = self._pace.wait(moment.seconds)
         self._tell(moment)
         if wait > 0:
             return wait
-        batch = self._next(moment)
+        batch = self._next(moment) or self._reminders(moment)
         if batch is None:
             return None
         if not batch.messages:
@@ -92,6 +97,11 @@ class Sender:
         wait = self._send(batch, moment)
         self._tell(moment)
         return wait
+
+    def next_reminder(self, now: int) -> float | None:
+        """Seconds until an alert is repeated even if no row comes; None: never. `now`: wall clock (ms)."""
+        due = self._raised.next_due()
+        return None if due is None else max(0.0, (due - now) / 1000)
 
     # --- what goes out -----------------------------------------------------------------------------------------------
 
@@ -106,13 +116,25 @@ class Sender:
                 return self._gather(place, chunks, moment)
         return None
 
+    def _reminders(self, moment: Moment) -> _Batch | None:
+        """What is due again. Only asked once all rows are read: one of them may say that it has cleared."""
+        most = self._pace.room(moment.seconds, 1 if self._lonely else self._sink.batch)
+        batch = _Batch(None)
+        for key, one in self._raised.due(moment.now, most):
+            if one.row is not None:
+                told = self._stream.name, one.row.partition, one.row.offset, RAISED, key, one.row.at, one.row.row
+                batch.messages.append(Message(self.name, *told, since=one.sent))
+                batch.draft.changes[key] = Entry(one.state, moment.now, one.row)
+        return batch if batch.messages else None
+
     def _gather(self, place: Place, chunks: Sequence[Chunk], moment: Moment) -> _Batch:
         batch = _Batch(place, self._positions[place], self._positions[place])
         most = 1 if self._alone.get(place, 0) > batch.begin else self._sink.batch
         most = self._pace.room(moment.seconds, most)
         for chunk in chunks:
             for alert in read_alerts(chunk, self._sink):
-                says = self._raised.decide(alert.key, alert.state, moment.now, batch.draft)
+                row = Row(place[1], alert.offset, alert.at, alert.row)
+                says = self._raised.decide(alert.key, alert.state, moment.now, batch.draft, row)
                 batch.end, batch.looked_at = alert.offset + 1, batch.looked_at + 1
                 if says == ROW and alert.state is None:
                     continue  # a deleted row of a stream of which every row is news
@@ -151,7 +173,10 @@ class Sender:
 
     def _on_refused(self, batch: _Batch, error: RefusedError, moment: Moment) -> float:
         if len(batch.messages) > 1:
-            self._alone[batch.place] = batch.end
+            if batch.place is None:
+                self._lonely = len(batch.messages)
+            else:
+                self._alone[batch.place] = batch.end
             return 0.0
         self._tries += 1
         if self._tries < self._sink.attempts:
@@ -167,36 +192,50 @@ class Sender:
         draft = batch.draft
         self._raised.forget_stale(moment.now, draft)
         self._commit(self._moved(batch, draft, ()))
-        self._raised.accept(draft)
-        self._positions[batch.place] = batch.end
-        self._metrics.sink_quiet(self.name, batch.looked_at - len(batch.messages))
+        self._accept(batch, draft)
+        if batch.place is not None:
+            self._metrics.sink_quiet(self.name, batch.looked_at - len(batch.messages))
 
     def _bury(self, batch: _Batch, reason: str, moment: Moment) -> None:
         """Its first alert becomes a dead letter. What is raised stays as it was before it: nobody has heard of it."""
         first = batch.messages[0]
-        draft = self._before(batch, first.offset, moment)
-        batch.end = first.offset + 1
+        if batch.place is None:  # not tried again before its next time
+            draft = Draft({first.key: batch.draft.changes[first.key]})
+        else:
+            draft = self._before(batch, batch.place, first.offset, moment)
+            batch.end = first.offset + 1
         self._commit(self._moved(batch, draft, (dead_letter(first, reason, moment.now),)))
-        self._raised.accept(draft)
-        self._positions[batch.place] = batch.end
+        self._accept(batch, draft)
         self._metrics.sink_dead(self.name, 1)
 
-    def _before(self, batch: _Batch, offset: int, moment: Moment) -> Draft:
+    def _accept(self, batch: _Batch, draft: Draft) -> None:
+        """It is in the log."""
+        self._raised.accept(draft)
+        if batch.place is not None:
+            self._positions[batch.place] = batch.end
+        elif self._lonely:
+            self._lonely -= 1
+
+    def _before(self, batch: _Batch, place: Place, offset: int, moment: Moment) -> Draft:
         """What the rows before this one change; and where it was to say that something cleared, that it is."""
         draft = Draft()
-        for chunk in self._log.read(batch.place, batch.begin, max(1, offset + 1 - batch.begin)):
+        for chunk in self._log.read(place, batch.begin, max(1, offset + 1 - batch.begin)):
             for alert in read_alerts(chunk, self._sink):
                 if alert.offset > offset or (alert.offset == offset and batch.messages[0].status != CLEARED):
                     return draft
-                self._raised.decide(alert.key, alert.state, moment.now, draft)
+                row = Row(place[1], alert.offset, alert.at, alert.row)
+                self._raised.decide(alert.key, alert.state, moment.now, draft, row)
         return draft
 
     def _moved(self, batch: _Batch, draft: Draft, appends: Sequence[Append]) -> Transaction:
+        place, state = batch.place, self._raised.stored(draft)
+        if place is None:
+            return Transaction(appends, state=state, expect={self._consumer: dict(self._positions)})
         return Transaction(
             appends=appends,
-            positions={self._consumer: {batch.place: batch.end}},
-            state=self._raised.stored(draft),
-            expect={self._consumer: {batch.place: self._positions[batch.place]}},
+            positions={self._consumer: {place: batch.end}},
+            state=state,
+            expect={self._consumer: {place: self._positions[place]}},
         )
 
     def _commit(self, transaction: Transaction) -> None:

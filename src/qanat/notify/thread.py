@@ -20,6 +20,8 @@ from qanat.observe.metrics import Metrics
 #: Seconds until a log that failed is asked again, and how long a stop waits for a target that does not let go.
 _LOG_RETRY_S = 1.0
 _LONGEST_STOP_S = 5.0
+#: Seconds after which the wall clock is looked at again: it may be set, or the machine may have slept.
+_LONGEST_LOOK_S = 60.0
 
 
 class SinkThread:
@@ -62,11 +64,16 @@ class SinkThread:
                 self._news.clear()
                 wait = self._step()
                 if wait is None:
-                    self._news.wait()
+                    self._wait_for_news()
                 elif wait > 0:
                     self._sleep(wait)
         except BaseException as error:  # noqa: BLE001 - shown by /healthz; the other sinks go on
             self._log_fault = f"stopped by {type(error).__name__}: {error}"
+
+    def _wait_for_news(self) -> None:
+        """Until there are rows, or an alert is to be repeated without one."""
+        wait = self._sender.next_reminder(self._clock.now_ms())
+        self._news.wait(None if wait is None else min(wait, _LONGEST_LOOK_S))
 
     def _sleep(self, seconds: float) -> None:
         """New rows change nothing about a wait; only a stop ends it."""
