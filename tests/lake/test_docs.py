@@ -34,7 +34,7 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_settings_are_settings(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    text = "".join(blocks("yaml"))
     (tmp_path / "qanat.yaml").write_text(text)
     lake = read_config(tmp_path / "qanat.yaml").lake
     assert (lake.url, lake.s3.access_key_env, int(lake.interval)) == ("s3://farm/lake", "LAKE_KEY", 10_000)

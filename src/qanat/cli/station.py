@@ -42,8 +42,7 @@ class Station:
     """A running project. Made, started and stopped in one event loop."""
 
     def __init__(self, folder: Folder, program: Program, config: GatewayConfig, announce: Announce) -> None:
-        self._project, self._announce = folder.project, announce
-        self._data, self._config = folder.data, config
+        self._announce, self._data, self._config = announce, folder.data, config
         program = with_retention(program, folder.project)
         folder.data.mkdir(parents=True, exist_ok=True)
         self._log = open_log(folder.log_url)
@@ -54,11 +53,13 @@ class Station:
             self._contracts = ProjectContracts(folder, streams, inputs)  # before anything takes over what has changed
             metrics = Metrics()
             self._engine = Engine(program, self._log, _engine_options(folder), metrics=metrics)  # declares the streams
+            self._sinks = open_sinks(folder.project.sinks, streams, self._log, metrics, folder.path)  # before new rows
+            for stream in (dead_letter_stream(), late_stream()):  # as the project wants them, not as rooms declare them
+                self._log.create(folder.project.retained(stream))
             self._archiving = archive_service(folder, self._log, metrics)  # before retention deletes anything
             self._stores = open_stores(folder, self._log, streams, metrics)
             contracts = self._contracts.take_over()
             config = replace(config, accepts=inputs, contracts=contracts)
-            self._sinks = open_sinks(folder.project.sinks, streams, self._log, metrics, folder.path)  # before new rows
             self.gateway = Gateway(config, streams, self._log, metrics, self._checks)
             self._aggregates = open_aggregates(folder, streams, metrics)
             self._reloading = Reloading(folder.path / CONFIG, self._aggregates.use)
@@ -83,8 +84,6 @@ class Station:
         except BaseException:
             self._close()
             raise
-        for stream in (dead_letter_stream(), late_stream()):
-            self._log.create(self._project.retained(stream))
         for sink in self._sinks:
             sink.start()
         write_running(self._data, self._config, self.gateway.http_port)

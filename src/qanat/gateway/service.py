@@ -38,6 +38,7 @@ from qanat.gateway.repair import Repair
 from qanat.gateway.routes import Routes
 from qanat.gateway.tls import server_context
 from qanat.log.base import Log
+from qanat.log.declarations import declare_kept
 from qanat.model.streams import DEAD_LETTERS, Stream, dead_letter_stream
 from qanat.observe.metrics import Metrics
 from qanat.secure.keyring import Keyring
@@ -148,7 +149,7 @@ class Gateway:
         bound = bind_all(listeners)
         self.ports = {name: sock.getsockname()[1] for name, sock in bound.items()}
         self._bind_grpc(bound)
-        self._log.create(dead_letter_stream())
+        declare_kept(self._log, dead_letter_stream())
         self._auth.start()
         self._ingest.start()
         self._web.start()

@@ -7,7 +7,20 @@ from dataclasses import replace
 import msgspec
 
 from qanat.errors import LogError
+from qanat.log.base import Log
 from qanat.model.streams import Column, Stream
+
+
+def declare_kept(log: Log, stream: Stream) -> None:
+    """Declare a stream that every project has, for who knows nothing of the project: the retention and the options that
+    it was given before stay."""
+    known = log.status().get(stream.name)
+    if known is not None:
+        was = known.stream
+        stream = replace(
+            stream, retention_ms=was.retention_ms, retention_bytes=was.retention_bytes, options=was.options
+        )
+    log.create(stream)
 
 
 def encode_stream(stream: Stream) -> bytes:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
 from qanat.model.sections import Duration, Section, Size
-from qanat.model.streams import Stream
+from qanat.model.streams import DEAD_LETTERS, LATE, Stream
 
 #: Options of a stream's WITH clause.
 ARCHIVE, SORT = "archive", "archive.sort"
+#: Streams without a WITH clause: qanat.yaml says whether they are archived.
+BUILT_IN = (DEAD_LETTERS, LATE)
 
 
 class S3(Section, frozen=True):
@@ -41,6 +44,18 @@ class Lake(Section, frozen=True):
     rows: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
     file_size: Size = Size(128 << 20)
     keep: Duration = Duration(86_400_000)
+
+
+def problem_of_archive(names: Sequence[str]) -> tuple[int, str, str] | None:
+    """What is wrong with the key `archive` of qanat.yaml: which of the names, why, and what to do. None: nothing."""
+    for number, name in enumerate(names):
+        if name not in BUILT_IN:
+            only = " and ".join(BUILT_IN)
+            hint = f"a table of yours says so itself: CREATE TABLE {name} (...) WITH ('{ARCHIVE}' = 'true')"
+            return number, f"archive is for {only}, which no CREATE TABLE declares; found {name!r}", hint
+        if name in names[:number]:
+            return number, f"archive names {name} twice", "once is enough"
+    return None
 
 
 def is_archived(stream: Stream) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from qanat.errors import ConfigError
 from qanat.model.api import Api
 from qanat.model.cache import Cache
-from qanat.model.lake import Lake
+from qanat.model.lake import ARCHIVE, Lake, problem_of_archive
 from qanat.model.query import QuerySettings
 from qanat.model.sections import Duration as Duration
 from qanat.model.sections import Section as _Section
@@ -194,6 +194,7 @@ class Project(_Section, frozen=True):
     limits: Limits = Limits()
     max_future_skew: Duration = Duration(5 * 60_000)
     retention: Retention = Retention()
+    archive: tuple[str, ...] = ()
     parameters: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
     engine: Engine = Engine()
     state_limit: Size | None = None
@@ -210,13 +211,14 @@ class Project(_Section, frozen=True):
     serve: Serve = Serve()
 
     def retained(self, stream: Stream) -> Stream:
-        """The stream, with the project's retention where it has none of its own."""
+        """The stream, with the project's retention where it has none of its own; archived, if `archive` names it."""
         age, size = stream.retention_ms, stream.retention_bytes
         if age is None and self.retention.age is not None:
             age = int(self.retention.age)
         if size is None and self.retention.bytes is not None:
             size = int(self.retention.bytes)
-        return replace(stream, retention_ms=age, retention_bytes=size)
+        options = {**stream.options, ARCHIVE: "true"} if stream.name in self.archive else stream.options
+        return replace(stream, retention_ms=age, retention_bytes=size, options=options)
 
 
 def parse_duration(text: str) -> Duration:
@@ -255,6 +257,8 @@ def validate(raw: object, source: str, line_of: Callable[[Path], int | None]) ->
     except msgspec.ValidationError as error:
         message, path = _inside_a_table(raw) or _place(str(error))
         raise fail(path, f"{_dotted(path)}: {message}" if path else message) from error
+    if (found := problem_of_archive(project.archive)) is not None:
+        raise fail(("archive", found[0]), *found[1:])
     for number, user in enumerate(project.users):
         _check_user(user, ("users", number), fail)
     for name, declared in project.sources.items():

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from qanat.errors import ConfigError, LogError, QanatError
 from qanat.log.base import Append, Log, Transaction
+from qanat.log.declarations import declare_kept
 from qanat.model.streams import dead_letter_stream, late_stream
 from qanat.sql.embedded.connectors.sinks import CollectSink, Sink, collected_schema, open_sink
 from qanat.sql.embedded.connectors.streams import TableSource
@@ -190,7 +191,7 @@ class Engine:
 
     def _create_streams(self) -> None:
         for stream in (dead_letter_stream(), late_stream()):
-            self._log.create(stream)
+            declare_kept(self._log, stream)
         for table in self._program.tables.values():
             if table.stream is not None and table.name not in self._inputs:
                 self._log.create(table.stream)
