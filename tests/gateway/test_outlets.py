@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from qanat.errors import UnknownStreamError
 from qanat.gateway import outlets as outlets_module
+from qanat.gateway.filters import parse_filter
 from qanat.gateway.outlets import Delivery, Outlet, Outlets
+from qanat.gateway.sieves import Sieve
 from qanat.log import open_log
 from qanat.log.base import Append, Log, Transaction
 from qanat.model.streams import CHANGE, DELETED, Column, Stream
@@ -94,6 +96,36 @@ def test_without_positions_only_what_comes_later(log: Log) -> None:
         readings(log, [12])
         await until(lambda: len(keyed) == 4)
         assert len(got) == 7
+        outlets.close()
+
+    in_loop(work())
+
+
+def test_rows_that_are_not_wanted_are_not_pushed_and_looked_at_once_for_all(log: Log, monkeypatch: Any) -> None:
+    looked: list[Sequence[Delivery]] = []
+    keep = Sieve._of
+
+    def noted(self: Sieve, partition: int, rows: list[Delivery]) -> list[Delivery]:
+        looked.append(rows)
+        return keep(self, partition, rows)
+
+    monkeypatch.setattr(Sieve, "_of", noted)
+
+    async def work() -> None:
+        outlets = Outlets(log, STREAMS)
+        some, same, keyed, none, whole = (list[Delivery]() for _ in range(5))
+        outlets.open("readings", None, None, some.extend, parse_filter(READINGS, ["n>=7"], None, None))
+        outlets.open("readings", None, None, same.extend, parse_filter(READINGS, ["n >= 7"], None, None))
+        outlets.open("readings", frozenset({"k1"}), None, keyed.extend, parse_filter(READINGS, ["n>=7"], None, None))
+        last = outlets.open("readings", None, None, none.append, parse_filter(READINGS, ["n<0"], None, None))
+        outlets.open("readings", None, None, whole.extend)
+        readings(log, range(10), 1)
+        await until(lambda: len(whole) == 10)
+        assert numbers(some) == numbers(same) == [7, 8, 9]
+        assert numbers(keyed) == [one.offset for one in whole if one.key == "k1" and one.offset >= 7]
+        assert none == []
+        assert last.positions == {0: 0, 1: 10}
+        assert len(looked) == 3  # of two filters that are the same, of the keyed one, and of the last
         outlets.close()
 
     in_loop(work())

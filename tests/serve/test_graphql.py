@@ -166,6 +166,33 @@ def test_rows_come_by_subscription_and_go_on_where_it_stopped(start: Start) -> N
     again.web.close()
 
 
+def test_a_subscription_takes_the_filters_of_a_page(start: Start) -> None:
+    server = start()
+    server.feed("readings", [reading(n) for n in range(10)])
+    chosen = 'start: "earliest", where: ["count>=3", "sensor=s0"], until: "2023-11-14T21:13:28"'
+    socket = Socket(server)
+    socket.read()
+    socket.subscribe(f"subscription {{ readings({chosen}) {{ row {{ count }} }} }}")
+    assert [socket.read()["payload"]["data"]["readings"]["row"]["count"] for _ in range(2)] == [3, 6]
+    server.feed("readings", [reading(8, sensor="s0"), reading(7, sensor="s1"), reading(7, sensor="s0", count=33)])
+    assert socket.read()["payload"]["data"]["readings"]["row"]["count"] == 33
+    socket.web.close()
+
+
+@pytest.mark.parametrize("chosen", ['where: ["nothing=1"]', 'since: "yesterday"'])
+def test_its_filter_is_refused_as_that_of_a_page_is(start: Start, chosen: str) -> None:
+    server = start(log="memory")
+    (page,) = ask(server, f"{{ rows {{ readings({chosen}) {{ next }} }} }}")["errors"]
+    socket = Socket(server)
+    socket.read()
+    socket.subscribe(f"subscription {{ readings({chosen}) {{ offset }} }}")
+    told = socket.read()
+    (error,) = told["payload"]["errors"] if told["type"] == "next" else told["payload"]
+    assert (error["message"], error["extensions"]) == (page["message"], page["extensions"])
+    assert error["extensions"]["status"] == 400
+    socket.web.close()
+
+
 def test_keys_hold_for_queries_mutations_and_subscriptions(start: Start) -> None:
     server = start()
     text = server.key("one", "read:readings")

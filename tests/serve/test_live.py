@@ -9,14 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
+import pyarrow as pa
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from qanat.log.base import Append, Transaction
 from qanat.model.api import Api, LiveLimits
+from qanat.model.arrow import schema_of
+from qanat.model.sections import Duration
+from qanat.model.streams import CHANGE, DELETED
 
-from .conftest import reading
+from .conftest import STREAMS, reading
 
 Start = Callable[..., Any]
 LIVE = "/v1/streams/readings/rows/live"
@@ -126,6 +133,120 @@ def test_rows_of_some_keys_only(start: Start) -> None:
         server.feed("spread", [{"id": key, "n": n} for n, key in enumerate(["k0", "k1", "ü/2", "k3", "k1"])])
         found = [events.row() for _ in range(3)]
     assert sorted((row["key"], row["row"]["n"]) for row in found) == [("k1", 1), ("k1", 4), ("ü/2", 2)]
+
+
+def live_path(stream: str, **query: Any) -> str:
+    return f"/v1/streams/{quote(stream)}/rows/live?{urlencode(query, doseq=True)}"
+
+
+CHOSEN: list[tuple[str, dict[str, Any]]] = [
+    ("readings", {"where": "count>=7"}),
+    ("readings", {"where": ["sensor=s1", "temperature<3"]}),
+    ("readings", {"where": "ok is null"}),
+    ("readings", {"where": "at>=2023-11-14 21:13:25Z"}),
+    ("readings", {"since": "2023-11-14T21:13:22", "until": "2023-11-14T21:13:26"}),
+    ("readings", {"where": "sensor=s0", "since": "2023-11-14T21:13:22"}),
+    ("spread", {"where": "n>=4"}),
+    ("spread", {"where": "id=ü/2"}),
+    ("größen", {"where": "höhe>1"}),
+]
+
+
+@pytest.mark.parametrize(("stream", "query"), CHOSEN)
+def test_live_rows_are_chosen_as_those_of_pages_are(start: Start, stream: str, query: dict[str, Any]) -> None:
+    """What was stored before, and what comes then, in pieces."""
+    server = start()
+    rows: dict[str, list[dict[str, Any]]] = {
+        "readings": [reading(n, **({"ok": None} if n % 4 == 0 else {})) for n in range(10)],
+        "spread": [{"id": ["a", "ü/2", "c"][n % 3], "n": n} for n in range(9)],
+        "größen": [{"höhe": n / 2, "ort": "Köln"} for n in range(6)],
+    }
+    server.feed(stream, rows[stream][:4])
+    last = {"spread": {"id": "ü/2", "n": 99}, "größen": {"höhe": 99.0}}.get(
+        stream, reading(5, count=99, sensor=None, ok=None)
+    )
+    with listening(server, live_path(stream, **query, **{"from": "earliest"})) as events:
+        for row in rows[stream][4:]:
+            server.feed(stream, [row])
+        pages = server.get(f"/v1/streams/{quote(stream)}/rows", params=query).json()["rows"]
+        assert 0 < len(pages) < len(rows[stream])
+        found = [events.row()["row"] for _ in pages]
+        server.feed(stream, [last])  # nothing else comes before it
+        more = server.get(f"/v1/streams/{quote(stream)}/rows", params=query).json()["rows"]
+        if len(more) > len(pages):
+            assert events.row()["row"] in more
+    assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, pages))
+
+
+def test_a_row_that_deletes_is_chosen_by_what_it_holds(start: Start) -> None:
+    server = start()
+    stream = STREAMS["totals"]
+    schema = schema_of((column.name, column.type) for column in stream.columns).append(pa.field(CHANGE, pa.int8()))
+    stored = pa.record_batch([["a", "b", "a"], [1, 2, 1], [0, 0, DELETED]], schema=schema)
+    server.log.submit(Transaction([Append("totals", 0, stored, server.now)])).result()
+    with listening(server, live_path("totals", where="id=a", **{"from": "earliest"})) as events:
+        assert [events.row()["row"] for _ in range(2)] == [{"id": "a", "n": 1}, None]
+
+
+@pytest.mark.parametrize(
+    ("stream", "query"),
+    [
+        ("readings", {"where": "nothing=1"}),
+        ("readings", {"where": "count>many"}),
+        ("readings", {"where": ["count>1"] * 21}),
+        ("readings", {"since": "yesterday"}),
+        ("spread", {"since": "2023-11-14T21:13:22"}),
+        ("none", {"where": "count>1"}),
+    ],
+)
+def test_a_filter_is_refused_as_that_of_a_page_is(start: Start, stream: str, query: dict[str, Any]) -> None:
+    server = start(log="memory")
+    page = server.get(f"/v1/streams/{stream}/rows", params=query)
+    live = server.get(live_path(stream, **query))
+    assert page.status_code in (400, 404)
+    assert (live.status_code, live.json()) == (page.status_code, page.json())
+    url = f"ws://127.0.0.1:{server.port}/v1/streams/{stream}/ws?{urlencode({'from': 'latest', **query}, doseq=True)}"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url)
+    assert refused.value.response.status_code == page.status_code
+    if stream != "none":
+        assert json.loads(refused.value.response.body or b"") == page.json()
+
+
+def test_who_is_sent_nothing_still_moves_on(start: Start) -> None:
+    """He does not look at the same rows again when he comes again, and loses none."""
+    server = start(api=Api(live=LiveLimits(heartbeat=Duration(50))))
+    path = live_path("readings", where="count>=1000")
+    with listening(server, path) as events:
+        opened = events.opened  # type: ignore[attr-defined]
+        server.feed("readings", [reading(n) for n in range(2500)][:1000])
+        last = opened
+        while last == opened:
+            line = next(events._lines)
+            last = line.removeprefix("id: ") if line.startswith("id: ") else last
+    server.feed("readings", [reading(1000)])
+    with listening(server, path, headers={"last-event-id": last}) as events:
+        assert events.opened == last  # type: ignore[attr-defined]
+        row = events.row()
+    assert (row["offset"], row["row"]["count"]) == (1000, 1000)
+    position = server.get("/v1/streams/readings/rows", params={"limit": 1000}).json()["position"]
+    assert last == position
+
+
+@pytest.mark.parametrize("version", ["", "/v1"])
+def test_the_websocket_takes_the_same_filters(start: Start, version: str) -> None:
+    server = start()
+    server.feed("readings", [reading(n) for n in range(10)])
+    query = {"from": "earliest", "where": ["count>=3", "sensor=s0"], "until": "2023-11-14T21:13:28"}
+    path = f"ws://127.0.0.1:{server.port}{version}/streams/readings/ws"
+    with connect(f"{path}?{urlencode(query, doseq=True)}") as web:
+        assert [json.loads(web.recv(timeout=20))["row"]["count"] for _ in range(2)] == [3, 6]
+        others = [reading(8, sensor="s0", count=32), reading(7, sensor="s1", count=34)]
+        server.feed("readings", [*others, reading(7, sensor="s0", count=33)])
+        assert json.loads(web.recv(timeout=20))["row"]["count"] == 33
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{path}?where=count>3")
+    assert "where= without from=" in (refused.value.response.body or b"").decode()
 
 
 def test_a_quiet_connection_gets_a_sign(start: Start) -> None:

@@ -160,7 +160,9 @@ def _value(text: str, field: pa.Field) -> Any:
             raise pa.ArrowNotImplementedError(f"a {kind} is not compared")
         if pa.types.is_boolean(kind) and text.lower() not in ("true", "false"):
             raise pa.ArrowInvalid("expected true or false")
-        return pa.scalar(text).cast(kind)
+        value = pa.scalar(text).cast(kind)
+        pc.equal(pa.nulls(0, kind), value)  # what cannot be compared is refused now, not at the first row
+        return value
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeEncodeError) as error:
         raise RefusedError(
             400, f"column {field.name} ({kind}) is not compared with {text!r}: {str(error).splitlines()[0]}", hint=_HINT

@@ -13,10 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from qanat.errors import UnknownStreamError
+from qanat.gateway.filters import EVERYTHING, Filter
 from qanat.gateway.newest import Newest
 from qanat.gateway.pages import Delivery, Page, read_page
+from qanat.gateway.sieves import Push, Sieve
 from qanat.log.base import Log
 from qanat.model.streams import Stream
 
@@ -28,7 +31,6 @@ _PAGES_PER_TURN = 8
 _CACHED_BYTES = 16 << 20
 _ROW_BYTES = 200  # of a Delivery beside its payload
 
-Push = Callable[[Sequence[Delivery]], None]
 Keys = frozenset[str] | None
 
 
@@ -80,19 +82,29 @@ class Outlets:
         self._readers: dict[str, _Reader] = {}
         self._newest: dict[str, Newest] = {}
         self._pages = _Pages(log)
+        self._sieves: WeakValueDictionary[tuple[str, Filter], Sieve] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unwatch: Callable[[], None] | None = None
         self._is_woken = False
 
-    def open(self, stream: str, keys: Keys, positions: Mapping[int, int] | None, push: Push) -> Outlet:
+    def open(
+        self,
+        stream: str,
+        keys: Keys,
+        positions: Mapping[int, int] | None,
+        push: Push,
+        wanted: Filter = EVERYTHING,
+    ) -> Outlet:
         """Push the rows of `stream` from `positions` on, or from its end; of these `keys` only, where they are given.
 
-        `push` is called soon, not at once. Raises `UnknownStreamError`.
+        `push` is called soon, not at once, and never without a row that is `wanted`. Raises `UnknownStreamError`.
         """
         self._watch()
         reader = self._reader(stream)
         if positions is None:
             positions = reader.find_ends()
+        if wanted != EVERYTHING:
+            push = self._sieve(stream, wanted).before(push)
         partitions = self._streams[stream].partitions
         outlet = Outlet(reader, keys, {number: positions.get(number, 0) for number in range(partitions)}, push)
         reader.follow(outlet)
@@ -146,6 +158,13 @@ class Outlets:
             self._check(stream)
             reader = self._readers[stream] = _Reader(self._log, self._pages, self._streams[stream], self._wake)
         return reader
+
+    def _sieve(self, stream: str, wanted: Filter) -> Sieve:
+        name = stream, wanted
+        sieve = self._sieves.get(name)
+        if sieve is None:
+            sieve = self._sieves[name] = Sieve(self._log, stream, wanted)
+        return sieve
 
     def _watch(self) -> None:
         if self._unwatch is None:

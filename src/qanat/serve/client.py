@@ -121,8 +121,7 @@ class Client:
         page: int = _PAGE,
     ) -> Iterator[pa.Table]:
         """As `rows`, page by page, at least one; holds one page at a time."""
-        given: list[tuple[str, str]] = [("where", one) for one in where]
-        given += [(name, text) for name, text in (("since", since), ("until", until)) if text is not None]
+        given = _filter(where, since, until)
         given += [("order", order), *([("columns", ",".join(columns))] if columns else [])]
         left, after = limit, None
         while left is None or left > 0:
@@ -165,22 +164,30 @@ class Client:
     # --- live --------------------------------------------------------------------------------------------------------
 
     def live(
-        self, stream: str, *, start: str = "latest", keys: Sequence[str] = (), again: bool = True
+        self,
+        stream: str,
+        *,
+        start: str = "latest",
+        keys: Sequence[str] = (),
+        where: Sequence[str] = (),
+        since: str | None = None,
+        until: str | None = None,
+        again: bool = True,
     ) -> Iterator[Row]:
-        """Rows as they come, for ever. `start`: latest, earliest, or the position of a row.
+        """Rows as they come, for ever. `start`: latest, earliest, or the position of a row; the rest as for `rows`.
 
         Where the connection is lost it comes again where it was, without loss or repetition; `again` False: it ends.
         Raises `ApiError` where the server refuses, and where rows were deleted before they could be read.
         """
-        query = urlencode([("from", start), *(("key", one) for one in keys)])
-        path, last, tries = f"{_rows_path(stream)}/live?{query}", None, 0
+        chosen = [("key", one) for one in keys] + _filter(where, since, until)
+        path, last, tries = f"{_rows_path(stream)}/live?{urlencode([('from', start), *chosen])}", None, 0
         while True:
             try:
                 for event, position, data in self._events(path, last):
                     last, tries = position or last, 0
                     if event == "row":
                         yield _row(data, position)
-                    elif event != "open":
+                    elif event not in ("open", ""):
                         raise _ended(event, data)
             except (OSError, http.client.HTTPException) as error:
                 if not again or tries == _TRIES:
@@ -192,7 +199,7 @@ class Client:
             time.sleep(_FIRST_WAIT * 2**tries if tries > 1 else 0)
 
     def _events(self, path: str, last: str | None) -> Iterator[tuple[str, str, Any]]:
-        """Events of one connection: name, id, data."""
+        """Events of one connection: name, id, data. One without a name tells where it stands."""
         connection = self._connection()
         try:
             headers = {**self._headers, "accept": "text/event-stream"} | (
@@ -208,8 +215,8 @@ class Client:
                 if text and not text.startswith(":"):
                     name, _, value = text.partition(": ")
                     found[name] = value
-                elif not text and "data" in found:
-                    yield found.get("event", ""), found.get("id", ""), json.loads(found["data"])
+                elif not text and found:
+                    yield found.get("event", ""), found.get("id", ""), json.loads(found.get("data", "null"))
                     found = {}
         finally:
             connection.close()
@@ -299,6 +306,11 @@ def _credentials(key: str | None, user: tuple[str, str] | None) -> dict[str, str
     if user is not None:
         return {"authorization": f"Basic {base64.b64encode(':'.join(user).encode()).decode()}"}
     return {}
+
+
+def _filter(where: Sequence[str], since: str | None, until: str | None) -> list[tuple[str, str]]:
+    times = (("since", since), ("until", until))
+    return [("where", one) for one in where] + [(name, text) for name, text in times if text is not None]
 
 
 def _rows_path(stream: str) -> str:

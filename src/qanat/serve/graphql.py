@@ -22,6 +22,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import Info
 
 from qanat.errors import QanatError
+from qanat.gateway.filters import parse_filter
 from qanat.gateway.http.problems import RefusedError, hint_of, status_of
 from qanat.model.devices import describe as describe_device
 from qanat.model.streams import Stream
@@ -270,13 +271,17 @@ def _live_field(context: ServeContext, desk: Desk, typed: Typed) -> Any:
     async def resolve(
         info: Info,
         start: str = "latest",
-        key: Optional[list[str]] = None,  # noqa: UP045  strawberry reads it
+        key: Optional[list[str]] = None,  # noqa: UP045  strawberry reads these
+        where: Optional[list[str]] = None,  # noqa: UP045
+        since: Optional[str] = None,  # noqa: UP045
+        until: Optional[str] = None,  # noqa: UP045
     ) -> Any:
         name, keys, caller = typed.stream.name, frozenset(key) if key else None, info.context["caller"]
         try:
             await asyncio.to_thread(places_of, context, caller, name, keys)
+            wanted = parse_filter(typed.stream, where or (), since, until)
             positions = start_of(context, name, start, typed.stream.partitions)
-            live, close = desk.open(caller, name, keys, positions)
+            live, close = desk.open(caller, name, keys, positions, wanted)
         except QanatError as error:
             raise _refused(error) from None
         try:

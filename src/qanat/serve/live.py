@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from qanat.errors import BackpressureError
+from qanat.gateway.filters import EVERYTHING, Filter
 from qanat.gateway.http.problems import RefusedError
 from qanat.gateway.limits import Account
 from qanat.gateway.outlets import Delivery, Outlet
@@ -18,13 +19,18 @@ from qanat.serve.positions import read_token, write_token
 
 
 class Live:
-    """Rows of one stream from `positions` on (None: its end), of these `keys` only. In one event loop.
+    """Rows of one stream from `positions` on (None: its end), of these `keys` and that are `wanted` only.
 
-    `at`: where he stands after what `take` gave last. Raises `UnknownStreamError`.
+    `at`: where he stands after what `take` gave last. In one event loop. Raises `UnknownStreamError`.
     """
 
     def __init__(
-        self, context: ServeContext, stream: str, keys: frozenset[str] | None, positions: Mapping[int, int] | None
+        self,
+        context: ServeContext,
+        stream: str,
+        keys: frozenset[str] | None,
+        positions: Mapping[int, int] | None,
+        wanted: Filter = EVERYTHING,
     ) -> None:
         self.stream = stream
         self._rows: list[Delivery] = []
@@ -32,7 +38,7 @@ class Live:
         self._ended: str | None = None
         begin = context.outlets.ends(stream) if positions is None else positions
         self.at: dict[int, int] = dict(begin)
-        self._outlet: Outlet = context.outlets.open(stream, keys, begin, self._on_rows)
+        self._outlet: Outlet = context.outlets.open(stream, keys, begin, self._on_rows, wanted)
 
     async def take(self, patience: float | None = None) -> Sequence[Delivery]:
         """The next rows; none where there were none for `patience` seconds. Raises `RefusedError` once he was ended."""
@@ -52,6 +58,14 @@ class Live:
     def pass_over(self, row: Delivery) -> str:
         """The position after this row, as text."""
         self.at[row.partition] = row.offset + 1
+        return write_token(self.stream, self.at)
+
+    def pass_on(self) -> str | None:
+        """The position behind rows that were not for him, as text; None where he has not moved. After `take`."""
+        positions = self._outlet.positions
+        if self._rows or positions == self.at:
+            return None
+        self.at = positions
         return write_token(self.stream, self.at)
 
     def end(self, why: str) -> None:
@@ -79,7 +93,12 @@ class Desk:
         context.auth.watch(self._on_rights)
 
     def open(
-        self, caller: Caller, stream: str, keys: frozenset[str] | None, positions: Mapping[int, int] | None
+        self,
+        caller: Caller,
+        stream: str,
+        keys: frozenset[str] | None,
+        positions: Mapping[int, int] | None,
+        wanted: Filter = EVERYTHING,
     ) -> tuple[Live, Callable[[], None]]:
         """A connection, and what ends it. Raises `BackpressureError` where there are too many."""
         context = self._context
@@ -90,7 +109,7 @@ class Desk:
             hint = "see limits in qanat.yaml"
             raise RefusedError(429, f"{caller.name} has as many connections as it may", hint=hint)
         try:
-            live = Live(context, stream, keys, positions)
+            live = Live(context, stream, keys, positions, wanted)
         except BaseException:
             context.limiter.close(account)
             raise

@@ -19,6 +19,7 @@ import orjson
 
 from qanat.errors import QanatError
 from qanat.gateway.auth import Authenticator
+from qanat.gateway.filters import Filter, parse_filter
 from qanat.gateway.http.bodies import split_body
 from qanat.gateway.http.identity import Scope, identify
 from qanat.gateway.http.problems import RefusedError, hint_of, problem_of, retry_after, status_of
@@ -28,6 +29,7 @@ from qanat.gateway.limits import Account, Limiter
 from qanat.gateway.offers import Verdict
 from qanat.gateway.outlets import Delivery, Outlet, Outlets
 from qanat.gateway.routes import Route, Routes, Sender
+from qanat.model.streams import Stream
 from qanat.observe.metrics import Metrics
 from qanat.secure.users import User, may_subscribe
 
@@ -41,6 +43,9 @@ _BYTES_AHEAD = 4 << 20
 _POLICY = 1008
 #: So long (s) a client may take to hear that it is sent away.
 _FAREWELL = 5.0
+
+#: What chooses rows.
+_CHOOSING = ("key", "where", "since", "until")
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -64,22 +69,34 @@ class SocketsContext:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What a client asks for in its URL: rows from `start` on (None: no rows), of these keys only."""
+    """What a client asks for in its URL: rows from `start` on (None: no rows), of these keys and
+    that meet these conditions only."""
 
     start: str | None
     keys: frozenset[str] | None
+    where: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
 
     @classmethod
     def of(cls, query: bytes) -> _Wish:
         """Raises `RefusedError`."""
         asked = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-        unknown = set(asked) - {"from", "key"}
+        unknown = set(asked) - {"from", *_CHOOSING}
         if unknown:
-            raise RefusedError(400, f"unknown: {', '.join(sorted(unknown))}", hint="?from=latest&key=h1&key=h2")
+            hint = "?from=latest&key=h1&key=h2&where=temperature>20"
+            raise RefusedError(400, f"unknown: {', '.join(sorted(unknown))}", hint=hint)
         start = asked["from"][-1] if "from" in asked else None
-        if "key" in asked and start is None:
-            raise RefusedError(400, "key= without from=", hint="?from=latest&key=h1")
-        return cls(start, frozenset(asked["key"]) if "key" in asked else None)
+        for name in _CHOOSING:
+            if name in asked and start is None:
+                raise RefusedError(400, f"{name}= without from=", hint="?from=latest&key=h1")
+        since, until = (asked[name][-1] if name in asked else None for name in ("since", "until"))
+        keys = frozenset(asked["key"]) if "key" in asked else None
+        return cls(start, keys, tuple(asked.get("where", ())), since, until)
+
+    def filter(self, stream: Stream) -> Filter:
+        """What the conditions mean for a stream. Raises `RefusedError`."""
+        return parse_filter(stream, self.where, self.since, self.until)
 
 
 class SocketsEndpoint:
@@ -193,10 +210,11 @@ class _Socket:
 
     def subscribe(self) -> None:
         """Open the outlet that was asked for. Raises `RefusedError`."""
-        if self.wish.start is not None:
-            outlets, stream = self.context.outlets, self.route.name
-            positions = _positions(self.wish.start, outlets, stream)
-            self._outlet = outlets.open(stream, self.wish.keys, positions, self._on_rows)
+        wish, outlets, stream = self.wish, self.context.outlets, self.route.stream
+        if wish.start is not None and stream is not None:
+            wanted = wish.filter(stream)
+            positions = _positions(wish.start, outlets, stream.name)
+            self._outlet = outlets.open(stream.name, wish.keys, positions, self._on_rows, wanted)
 
     def check_rights(self) -> None:
         """His rights have ended or changed: what he may no longer do ends."""

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from qanat.errors import QanatError
+from qanat.gateway.filters import parse_filter
 from qanat.gateway.http.problems import RefusedError
 from qanat.gateway.outlets import Delivery
 from qanat.serve.access import caller_of, stream_of
@@ -26,7 +27,7 @@ from qanat.serve.documented import Responses, problems
 from qanat.serve.head import HEAD
 from qanat.serve.live import Desk, Live, gaps_of, start_of
 from qanat.serve.positions import write_token
-from qanat.serve.v1.rows import Name
+from qanat.serve.v1.rows import Name, Time, Where
 from qanat.serve.v1.streams import PATH
 
 _HEADERS = [
@@ -36,6 +37,7 @@ _HEADERS = [
 ]
 #: Events of one write, so that a client that reads slowly is noticed soon.
 _AT_ONCE = 200
+_KNOWN = frozenset({"from", "key", "where", "since", "until"})
 #: So long (ms) a client should wait before it comes again.
 _RETRY_MS = 1000
 
@@ -56,19 +58,24 @@ def mount_live(app: FastAPI, context: ServeContext, desk: Desk) -> None:
             str, Query(alias="from", description="latest, earliest, or `position` of a page or `id` of an event")
         ] = "latest",
         key: Annotated[list[str] | None, Query(description="Only the rows of these keys")] = None,
+        where: Where = None,
+        since: Time = None,
+        until: Time = None,
         last_event_id: Annotated[str | None, Header(description="The id of the last event; goes before `from`")] = None,
     ) -> Response:
         caller = await caller_of(context, request)
-        unknown = sorted(set(request.query_params) - {"from", "key"})
+        unknown = sorted(set(request.query_params) - _KNOWN)
         if unknown:
-            raise RefusedError(400, f"there is no parameter {unknown[0]!r}", hint="?from=latest&key=h1&key=h2")
+            hint = f"known are {', '.join(sorted(_KNOWN))}; a condition on a column: where={unknown[0]}=..."
+            raise RefusedError(400, f"there is no parameter {unknown[0]!r}", hint=hint)
         keys = frozenset(key) if key else None
         status = await asyncio.to_thread(stream_of, context, caller, name, keys)
+        wanted = parse_filter(status.stream, where or (), since, until)
         positions = start_of(context, name, last_event_id or start, status.stream.partitions)
         if request.scope.get(HEAD):
             return Response(headers={"cache-control": NO_STORE}, media_type="text/event-stream")
         gaps = gaps_of(context, name, positions)
-        one, close = desk.open(caller, name, keys, positions)
+        one, close = desk.open(caller, name, keys, positions, wanted)
         return _Events(context, one, gaps, close)
 
 
@@ -115,7 +122,7 @@ class _Events(Response):
                     await self._send(send, _event("end", {"detail": error.message}))
                     break
                 if not rows:
-                    await self._send(send, b": heartbeat\n\n")
+                    await self._send(send, self._heartbeat_event())
                 for first in range(0, len(rows), _AT_ONCE):
                     await self._send(send, self._events(rows[first : first + _AT_ONCE]))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -124,6 +131,11 @@ class _Events(Response):
         """Waits while the client's window is full. Raises `TimeoutError`."""
         async with asyncio.timeout(self._stall):
             await send({"type": "http.response.body", "body": text, "more_body": True})
+
+    def _heartbeat_event(self) -> bytes:
+        """A comment, and where rows were passed over that are not for him the position behind them."""
+        token = self._live.pass_on()
+        return b": heartbeat\n\n" if token is None else f": heartbeat\nid: {token}\n\n".encode()
 
     def _opening(self) -> bytes:
         """Where he begins, so that he can come again before the first row; and what is no longer there."""
