@@ -9,6 +9,7 @@ from typing import Any
 from qanat.control.actual import Actual, Commit, feed_offset
 from qanat.errors import ChangedPipelineError, LogError
 from qanat.log.base import Log, Place, Transaction
+from qanat.model.sinks import CONSUMER
 from qanat.sql.embedded.rebuild import Before, Rebuild, Span
 from qanat.sql.embedded.state import pack, unpack
 from qanat.sql.embedded.stored_plans import stored_plan
@@ -50,14 +51,27 @@ def readers_of(stream: str, program: Program, actual: Actual, but: str) -> list[
 def other_consumers(
     stream: str, log: Log, consumers: Iterable[str], known: Iterable[str]
 ) -> dict[str, dict[Place, int]]:
-    """Positions on the stream of consumers that are no pipelines."""
+    """Positions on the stream of consumers that are no pipelines. Raises where a sink has not told all alerts of it.
+
+    A sink goes on behind the new version: what it has told is not told again, and what it has not would never be.
+    """
     pipelines = {*known, *(f"{name}@snapshot" for name in known)}
     found = {name: log.positions(name) for name in consumers if name not in pipelines}
-    return {
+    others = {
         name: {place: at for place, at in positions.items() if place[0] == stream}
         for name, positions in found.items()
         if any(place[0] == stream for place in positions)
     }
+    ends = log.status()[stream].ends
+    for name, held in others.items():
+        behind = sum(max(ends.get(place[1], 0) - at, 0) for place, at in held.items())
+        if behind and name.startswith(CONSUMER):
+            raise LogError(
+                f"the sink {name.removeprefix(CONSUMER)} has not dealt with {behind:,} rows of {stream}; "
+                "the new version would take them away",
+                hint="qanat up, until qanat sink list shows that none waits; or without this sink in qanat.yaml",
+            )
+    return others
 
 
 class Continuation:

@@ -13,6 +13,9 @@ import msgspec
 
 from qanat.model.sections import Duration, Section
 
+#: What the consumers of the log that feed sinks are called: `sink:NAME`.
+CONSUMER = "sink:"
+
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 

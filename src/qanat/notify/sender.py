@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from qanat.log.base import Append, Chunk, Log, Place, Transaction
 from qanat.model.arrow import schema_of
-from qanat.model.sinks import Sink
+from qanat.model.sinks import CONSUMER, Sink
 from qanat.model.streams import DEAD_LETTERS, Stream, dead_letter_stream
 from qanat.notify.messages import CLEARED, RAISED, ROW, Message
 from qanat.notify.pace import Limits, Pace
@@ -247,7 +247,7 @@ class Sender:
 
 def consumer_of(name: str) -> str:
     """Under which name the log keeps a sink's position."""
-    return f"sink:{name}"
+    return f"{CONSUMER}{name}"
 
 
 def waiting(log: Log, name: str, sink: Sink) -> int:
