@@ -263,6 +263,7 @@ def test_a_site_is_registered_measures_warns_and_loses_a_sensor(project, office,
         wait_for(lambda: api.latest() == {NEIGHBOUR: 8.5}, "the neighbour goes on", 30)
         neighbour.end()
         history(api, begin, last=1)
+        assert retained(api, server.mqtt_port) == [NEIGHBOUR]
 
         # Whoever is called so next begins with nothing of it.
         again = api.http.post("/v1/devices", json=described(FROSTY)).json()["secret"]
@@ -271,6 +272,20 @@ def test_a_site_is_registered_measures_warns_and_loses_a_sensor(project, office,
         assert comes(server.mqtt_port, FROSTY, again) == (0, False)
         assert office.told == frost
         api.http.close()
+
+
+def retained(api: Api, port: int) -> list[str]:
+    """The sensors of which MQTT keeps a reading for whoever subscribes next."""
+    panel = api.http.post("/v1/devices", json={"id": "panel", "subscribe": ["readings"]}).json()["secret"]
+    heard: list[tuple[bool, str]] = []
+    one = Sensor(port, "panel", panel)
+    one.client.on_message = lambda _c, _u, message: heard.append(
+        (message.retain, json.loads(message.payload)["sensor"])
+    )
+    one.client.subscribe("readings", 1)
+    wait_for(lambda: heard, "what is retained", 30)
+    one.end()
+    return [sensor for is_retained, sensor in heard if is_retained]
 
 
 def history(api: Api, begin: int, last: int = 0) -> None:
