@@ -17,13 +17,18 @@ from qanat.gateway import Gateway, GatewayConfig
 from qanat.log import open_log
 from qanat.log.base import Log
 from qanat.model.api import Api
+from qanat.model.cache import Cache
+from qanat.model.serve import Serve
 from qanat.model.streams import ArrivalColumn, Column, Stream, dead_letter_stream, late_stream
 from qanat.model.types import BIGINT, BOOLEAN, DOUBLE, INT, STRING, TIMESTAMP_LTZ
 from qanat.observe.metrics import Metrics
 from qanat.secure.keyring import Keyring
 from qanat.secure.keys import Key, draw_key, key_digest
 from qanat.serve import ServeContext, mount
+from qanat.serve.aggregates import Aggregates
 from qanat.serve.context import PipelineState
+from qanat.stores.cache.aside import Aside
+from qanat.stores.cache.switch import Switch
 
 #: 2023-11-14T22:13:20Z: the clock of these tests.
 NOW = 1_700_000_000_000
@@ -66,6 +71,7 @@ class Server:
         self.pipelines: list[PipelineState] = []
         self.archive: Any = settings.pop("archive", None)
         self.api: Api = settings.pop("api", Api())
+        self.declared: Serve = settings.pop("serve", Serve())
         self.config = {"mqtt_port": None, "http_port": 0, "stop_timeout_ms": 3000, "accepts": ACCEPTS, **settings}
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -77,8 +83,11 @@ class Server:
     async def _begin(self) -> Gateway:
         keys = self.folder / "keys.json"
         config = GatewayConfig(keys=keys, **self.config)
-        gateway = Gateway(config, STREAMS, self.log, Metrics(), lambda: self.faults, lambda: self.now)
+        metrics = Metrics()
+        gateway = Gateway(config, STREAMS, self.log, metrics, lambda: self.faults, lambda: self.now)
         parts = gateway.parts
+        aside = Aside(Switch(Cache(), metrics))
+        self.aggregates = Aggregates(self.declared, Cache(), STREAMS, aside, metrics)
         self.context = ServeContext(
             log=self.log,
             auth=parts.auth,
@@ -92,6 +101,7 @@ class Server:
             archive=self.archive,
             settings=self.api,
             hot=parts.hot,
+            also=(self.aggregates.mount,) if self.declared.aggregates else (),
         )
         self.end = mount(gateway.app, self.context)
         await gateway.start()
@@ -150,6 +160,7 @@ class Server:
 
     def close(self) -> None:
         self.run(self.gateway.stop())
+        self.run(self.aggregates.stop())
         self.end()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(20)
