@@ -245,3 +245,21 @@ def test_large_commits_are_cut(tmp_path: Path) -> None:
     assert cut is not None
     assert len(station.archive.pieces(cut).files) == 10
     station.log.close()
+
+
+def test_a_cut_that_is_taken_again_sees_what_came_also_where_delta_has_tidied_its_log(station: Station) -> None:
+    station.readings(0, 1)
+    station.archived()
+    first = station.archive.cut("readings")
+    assert first is not None
+    assert station.archive.cut("readings") == first
+    for number in range(1, 56):  # a checkpoint is among them
+        station.readings(number, 1)
+        station.archived()
+    log = station.folder / "lake/readings/_delta_log"
+    commits = sorted(log.glob("*.json"))
+    for path in commits[:50]:
+        path.unlink()
+    again = station.archive.cut("readings")
+    assert again is not None
+    assert (again.ends, again.version) == ({0: 56}, int(commits[-1].stem))

@@ -11,7 +11,7 @@ from typing import Any
 
 from qanat.lake.dates import day_of
 from qanat.lake.table import File
-from qanat.log.archive import OFFSET, PARTITION, Bounds
+from qanat.log.archive import EVERYTHING, OFFSET, PARTITION, Bounds
 from qanat.model.streams import Stream
 
 _EPOCH = dt.datetime(1970, 1, 1)
@@ -19,6 +19,8 @@ _EPOCH = dt.datetime(1970, 1, 1)
 
 def pruned(files: Iterable[File], stream: Stream, bounds: Bounds) -> list[File]:
     """The files that may hold rows within the bounds."""
+    if bounds == EVERYTHING:
+        return list(files)
     return [one for one in files if _within_times(one, stream, bounds) and _has_values(one, bounds.equal)]
 
 

@@ -18,6 +18,8 @@ from qanat.errors import ConfigError
 
 #: Names of streams that are folders as they are.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+#: Names of commits in Delta's log.
+_COMMIT = re.compile(r"\d{20}\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,21 @@ class Folder:
 
     def url(self, name: str) -> str:
         """What readers open."""
-        return str(self._path / name)
+        return f"{self._path}/{name}"
 
     def filesystem(self) -> tuple[Any, Callable[[str], str]]:
         """A file system of pyarrow's, and how it calls a file."""
         from pyarrow.fs import LocalFileSystem
 
         return LocalFileSystem(), self.url
+
+    def newest(self) -> int | None:
+        """The newest version that is committed, where that is known without Delta's help; None: ask it."""
+        try:
+            with os.scandir(self._path / "_delta_log") as found:
+                return max((int(one.name[:20]) for one in found if _COMMIT.fullmatch(one.name)), default=None)
+        except OSError:
+            return None  # Delta says what is wrong
 
     def settle(self, version: int) -> None:
         """Let the commit of a version be on the disk."""
@@ -161,6 +171,10 @@ class Bucket:
     def filesystem(self) -> tuple[Any, Callable[[str], str]]:
         """A file system of pyarrow's, and how it calls a file."""
         return self._files, self._key
+
+    def newest(self) -> int | None:
+        """Not known: only a request tells, and Delta makes it."""
+        return None
 
     def settle(self, _version: int) -> None:
         """Nothing: what is acknowledged is durable."""

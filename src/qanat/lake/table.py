@@ -11,7 +11,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class LakeTable:
         self.stream, self.url = stream, place.table(stream)
         self._place, self._table = place, table
         self.store: Folder | Bucket = files_of(place, stream)
+        self._known: tuple[int, dict[int, int]] = (self.version, {})
 
     @property
     def version(self) -> int:
@@ -127,6 +128,8 @@ class LakeTable:
 
     def refresh(self) -> None:
         """Look at the newest version."""
+        if self.store.newest() == self.version:
+            return
         with told(f"read {self.url}"):
             self._table.update_incremental()
 
@@ -138,9 +141,15 @@ class LakeTable:
             found = delta().DeltaTable(self.url, version=version, storage_options=dict(self._place.options))
         return LakeTable(self.stream, self._place, found)
 
-    def positions(self, partitions: Iterable[int]) -> dict[int, int]:
+    def positions(self, partitions: Collection[int]) -> dict[int, int]:
         """Of each partition, the offset behind the last row that the table has."""
-        return {number: int(self._table.transaction_version(f"qanat/{number}") or 0) for number in partitions}
+        if self._known[0] != self.version:
+            self._known = self.version, {}
+        known = self._known[1]
+        for number in partitions:
+            if number not in known:
+                known[number] = int(self._table.transaction_version(f"qanat/{number}") or 0)
+        return {number: known[number] for number in partitions}
 
     def files(self) -> list[File]:
         """The files of the version."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -28,10 +28,12 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """A connection, and the folders that it may read."""
+    """A connection, and the folders that it may read. `views`: those that the last query has left on it, and what they
+    select: the next one takes them over or drops them."""
 
     connection: duckdb.DuckDBPyConnection
     folders: frozenset[str]
+    views: dict[str, str] = field(default_factory=dict)
 
 
 class Connections:
@@ -47,7 +49,7 @@ class Connections:
 
     @contextmanager
     def lend(self, run: Run) -> Iterator[Lent]:
-        """A connection for one query, which must leave nothing behind on it.
+        """A connection for one query, which must leave nothing behind on it that `Lent.views` does not name.
 
         Raises `BackpressureError` where none gets free before the deadline.
         """

@@ -182,6 +182,7 @@ class Query:
         refuse_files(reading, sql, [*moment.statuses, *self._tables])
         mount.streams(self._log, self._archive, moment)
         mount.tables(self._tables, moment.statuses)
+        mount.settle()
 
     def _limited(self, reader: pa.RecordBatchReader, run: Run) -> Iterator[pa.RecordBatch]:
         most, rows = self._settings.max_rows, 0

@@ -1,4 +1,8 @@
-"""Tables of one query on a connection: what is mounted for it is gone after it."""
+"""Tables of one query on a connection, and no others.
+
+What is mounted is gone after it, but for views over files of the archive: a file never changes, so the next query that
+wants the very same takes the view over, which spares it DuckDB's look into the first file. Others it drops.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +60,9 @@ class Mount:
     reaches: dict[str, Reach]
     scans: list[StreamScan | OutsideScan] = field(default_factory=list)
     archived: bool = False
+    _kept: set[str] = field(default_factory=set)
     _registered: list[str] = field(default_factory=list)
-    _views: list[str] = field(default_factory=list)
+    _views: set[str] = field(default_factory=set)
 
     def streams(self, log: Log, archive: Archive | None, moment: Moment) -> None:
         """The streams that the statement names."""
@@ -87,12 +92,12 @@ class Mount:
             live = quoted(f"{_LIVE}{stream.name}")
             self._register(f"{_LIVE}{stream.name}", scan)
         if not pieces.files:
-            self._view(stream.name, view_of(stream, None, live, self.wanted.as_of))
+            self._keep(stream.name, view_of(stream, None, live, self.wanted.as_of))
             return
         for reach in list(Reach)[self.reaches.get(stream.name, Reach.FIRST) :]:
             try:
                 files = self._source(stream.name, pieces, reach)
-                self._view(stream.name, view_of(stream, files, live, self.wanted.as_of))
+                self._keep(stream.name, view_of(stream, files, live, self.wanted.as_of))
                 return
             except duckdb.BinderException:  # a column that the first file, or none of them, has yet
                 if reach is Reach.MISSING:
@@ -146,19 +151,42 @@ class Mount:
             self._register(name, scan)
 
     def _register(self, name: str, source: Any) -> None:
+        self._drop(name)
         self.lent.connection.register(name, source)
         self._registered.append(name)
 
     def _view(self, name: str, select: str) -> None:
+        """A view of this query only: what it reads may have other columns the next time."""
+        self._drop(name)
+        self._create(name, select)
+        self._views.add(name)
+
+    def _keep(self, name: str, select: str) -> None:
+        """A view that stays, if it is not there already."""
+        if self.lent.views.get(name) != select:
+            self._create(name, select)
+            self.lent.views[name] = select
+        self._kept.add(name)
+
+    def _create(self, name: str, select: str) -> None:
         self.lent.connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {select}").fetchall()
-        self._views.append(name)
+
+    def _drop(self, name: str) -> None:
+        if name in self.lent.views:
+            self.lent.connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}").fetchall()
+            del self.lent.views[name]
+
+    def settle(self) -> None:
+        """Everything is mounted: drop what an earlier query has left and this one does not want."""
+        for name in [name for name in self.lent.views if name not in self._kept]:
+            self._drop(name)
 
     def failure(self) -> Exception | None:
         """What a scan raised while DuckDB was reading."""
         return next((failure for scan in self.scans for failure in scan.failures), None)
 
     def clear(self) -> None:
-        """Take everything away."""
+        """Take everything away but the views that stay."""
         for name in self._views:
             self.lent.connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}").fetchall()
         for name in self._registered:
