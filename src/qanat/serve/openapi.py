@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from qanat.gateway.repair import AT_ONCE
 from qanat.serve.documented import problems
 from qanat.serve.v1.models import ProblemModel
 
@@ -33,8 +34,9 @@ def _query(name: str, about: str, schema: dict[str, Any] | None = None) -> dict[
     return {"name": name, "in": "query", "required": False, "description": about, "schema": schema or _TEXT}
 
 
-def _body(example: Any) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": {"type": "object"}, "example": example}}}
+def _body(path: str, example: Any) -> dict[str, Any]:
+    schema = _BODIES.get(path, {"type": "object"})
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
 _LETTERS = [
@@ -49,6 +51,28 @@ _LETTERS = [
 _PAGING = [
     _query("limit", "At most so many", {"type": "integer", "minimum": 1, "maximum": 10_000}),
 ]
+_STRINGS = {"type": "object", "additionalProperties": _TEXT}
+_CHANGE = {
+    "type": "object",
+    "required": ["id"],
+    "additionalProperties": False,
+    "properties": {"id": _TEXT, "data": {"type": ["string", "null"]}, "data_base64": {"type": ["string", "null"]}},
+}
+#: What bodies look like, where more is known than that they are objects.
+_BODIES: dict[str, dict[str, Any]] = {
+    "/v1/dead-letters/retry": {
+        "type": "object",
+        "required": ["letters"],
+        "additionalProperties": False,
+        "properties": {
+            "letters": {"type": "array", "items": _CHANGE, "minItems": 1, "maxItems": AT_ONCE},
+            "to": {"type": ["string", "null"]},
+            "set": _STRINGS,
+            "format": {"type": ["string", "null"]},
+            "dry_run": {"type": "boolean"},
+        },
+    },
+}
 _FLAG = {"type": "string", "enum": ["true", "false", "1", "0"]}
 _DRY = [_query("dry_run", "true: say what would be done, and do nothing", _FLAG)]
 _DEVICE = {"id": "meter-17", "labels": {"site": "north"}, "credential": "token"}
@@ -153,7 +177,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         parameters, example, statuses, success = known
         operation.setdefault("parameters", []).extend(parameters)
         if example is not None:
-            operation["requestBody"] = _body(example) if isinstance(example, dict) else _rows_body(example)
+            operation["requestBody"] = _body(path, example) if isinstance(example, dict) else _rows_body(example)
         done = responses.pop("200")
         responses[str(success)] = {**done, "description": "OK", "content": _content(path)}
         if method != "get" and path.startswith("/v1/devices"):
