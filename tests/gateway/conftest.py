@@ -19,7 +19,7 @@ from qanat.gateway import Gateway, GatewayConfig
 from qanat.gateway.mqtt.decoding import decode
 from qanat.gateway.mqtt.device import encode_connect
 from qanat.gateway.mqtt.packets import V3, Connack, Packet, find_frame
-from qanat.log.base import Append, Receipt, Transaction
+from qanat.log.base import Append, Receipt, StreamStatus, Transaction
 from qanat.model.streams import ArrivalColumn, Column, Stream, dead_letter_stream, late_stream
 from qanat.model.types import BIGINT, DOUBLE, STRING, TIMESTAMP_LTZ
 from qanat.observe.metrics import Metrics
@@ -70,6 +70,9 @@ class FakeLog:
 
     def create(self, stream: Stream) -> None:
         assert stream.name in STREAMS
+
+    def status(self) -> dict[str, StreamStatus]:
+        return {}
 
     def submit(self, transaction: Transaction) -> Future[Receipt]:
         if self.busy:
