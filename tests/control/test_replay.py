@@ -19,6 +19,7 @@ from qanat.control import Replay, Window
 from qanat.errors import ChangedPipelineError, ConfigError, LogError
 from qanat.log import open_log
 from qanat.log.base import Transaction
+from qanat.model.stores import consumer_of
 from qanat.query import Query
 from qanat.query.scan import StreamScan
 from qanat.sql import compile_script
@@ -119,13 +120,15 @@ def test_a_reader_with_unread_rows_is_waited_for(project: Project) -> None:
         replay(project, sql)
 
 
-def test_a_consumer_that_is_no_pipeline_is_moved_to_the_new_end(project: Project) -> None:
+@pytest.mark.parametrize(("consumer", "stands"), [("outside", 12), (consumer_of("hot", "totals"), 6)])
+def test_where_a_consumer_that_is_no_pipeline_goes_on(project: Project, consumer: str, stands: int) -> None:
+    """At the new end; a hot store, which wants the rows of the new version and holds them back, where that begins."""
     project.feed(readings(0, 36))
     project.run(BASE)
-    project.log.submit(Transaction(positions={"outside": {("totals", 0): 6}})).result()
+    project.log.submit(Transaction(positions={consumer: {("totals", 0): 6}})).result()
     replay(project, BASE).run()
     end = project.log.status()["totals"].ends[0]
-    assert (end, project.log.positions("outside")) == (12, {("totals", 0): 12})
+    assert (end, project.log.positions(consumer)) == (12, {("totals", 0): stands})
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from qanat.control.spans import reach_of
 from qanat.control.stages import History
 from qanat.errors import ChangedPipelineError, ConfigError, LogError
 from qanat.log.base import Append, Log, Transaction
+from qanat.model.stores import CONSUMER as STORE
 from qanat.model.streams import CHANGE, Stream
 from qanat.query.tail import tail
 from qanat.sql.changelog import changes_of
@@ -141,8 +142,11 @@ class Replay:
             moved = one.at(stream, ends)
             positions |= moved.positions
             state |= moved.state
+        begins = self._actual.streams[stream].ends
         for consumer, held in self._others.items():
-            positions[consumer] = {place: ends[place[1]] for place in held}
+            # a hot store takes the new version, too, and holds retention back until then
+            at = begins if consumer.startswith(STORE) else ends
+            positions[consumer] = {place: at[place[1]] for place in held}
         return replace(mine, positions=positions, state=state)
 
 
