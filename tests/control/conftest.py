@@ -70,13 +70,15 @@ class Project:
     def _done(self, program: Program, engine: Engine) -> bool:
         if any(status.state == "failed" for status in engine.status()):
             return True
+        # positions first: what one of them writes meanwhile is not yet read by the others
+        held = {pipeline.name: self.log.positions(pipeline.name) for pipeline in program.pipelines}
         status = self.log.status()
-        for pipeline in program.pipelines:
-            held = self.log.positions(pipeline.name)
-            for name in stored_plan(pipeline).reads:
-                if any(held.get((name, part), 0) < end for part, end in status[name].ends.items()):
-                    return False
-        return True
+        return all(
+            held[pipeline.name].get((name, part), 0) >= end
+            for pipeline in program.pipelines
+            for name in stored_plan(pipeline).reads
+            for part, end in status[name].ends.items()
+        )
 
     def stages(self, sql: str) -> dict[str, Stage]:
         """What `qanat plan` says, by name."""

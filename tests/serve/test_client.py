@@ -190,16 +190,14 @@ class Cutting:
             threading.Thread(target=self._serve, args=(client, self.connections), daemon=True).start()
 
     def _serve(self, client: socket.socket, number: int) -> None:
-        server = socket.create_connection(("127.0.0.1", self._to))
-        threading.Thread(target=_pump, args=(client, server), daemon=True).start()
-        try:
-            with contextlib.suppress(OSError):  # either side goes when it likes
-                self._pass_on(server, client, number)
-        finally:
-            for one in (client, server):
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
-                one.close()
+        with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._to)) as server:
+            threading.Thread(target=_pump, args=(client, server), daemon=True).start()
+            try:
+                self._pass_on(server, client, number)  # either side goes when it likes
+            finally:
+                for one in (client, server):
+                    with contextlib.suppress(OSError):
+                        one.shutdown(socket.SHUT_RDWR)
 
     def _pass_on(self, server: socket.socket, client: socket.socket, number: int) -> None:
         passed = 0

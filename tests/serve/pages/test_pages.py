@@ -108,6 +108,7 @@ def test_a_chart_says_what_the_aggregate_says(farm: Farm, visit: Open) -> None:
     expect(page.locator("[data-chart]")).to_have_count(4)
     for one in page.get_by_text("As a table").all():
         one.click()
+    expect(page.locator("[data-chart] tbody:has(tr)")).to_have_count(4)  # a table is filled a moment after it opens
     shown = page.evaluate(
         """() => [document.querySelector(".charts").dataset.asked, Object.fromEntries(
         [...document.querySelectorAll("[data-chart]")].map((chart) => [chart.dataset.chart,
