@@ -22,8 +22,8 @@ def now_ms() -> int:
 
 def instant_text(milliseconds: int) -> str:
     """Milliseconds since the epoch as `2026-11-21T10:00:00.000Z`."""
-    instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:03d}Z"
 
 
 class Clock(Protocol):

@@ -101,6 +101,7 @@ class Server:
             archive=self.archive,
             settings=self.api,
             hot=parts.hot,
+            at_hand=parts.at_hand,
             also=(self.aggregates.mount,) if self.declared.aggregates else (),
         )
         self.end = mount(gateway.app, self.context)

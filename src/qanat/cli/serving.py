@@ -56,6 +56,7 @@ def mount_api(
         open_queries=queries,
         settings=settings,
         hot=parts.hot,
+        at_hand=parts.at_hand,
         also=also,
     )
     return mount(gateway.app, context)

@@ -95,7 +95,7 @@ class Authenticator:
             return None
         return user if generation == self._generation or user is None or self.still(user) else None
 
-    async def token(self, text: str) -> User | None:
+    def token(self, text: str) -> User | None:
         """The device that a bearer token belongs to, or whoever has this API key; None for neither.
 
         Users of qanat.yaml have no tokens.

@@ -26,6 +26,7 @@ from qanat.gateway.http.dead import DeadLetterContext, mount_dead_letters
 from qanat.gateway.http.devices import DeviceContext, mount_devices
 from qanat.gateway.http.identity import authenticate
 from qanat.gateway.http.mqtt_socket import MqttSocket
+from qanat.gateway.http.quick import Quick
 from qanat.gateway.http.registry import registry_routes
 from qanat.gateway.http.server import HttpServer
 from qanat.gateway.ingest import Ingest
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Parts of a gateway that belong to it. `append` answers POST /streams/NAME; `hot`: see `HttpFront`."""
+    """Parts of a gateway that belong to it. `append` answers POST /streams/NAME; `hot`, `at_hand`: see `HttpFront`."""
 
     auth: Authenticator
     outlets: Outlets
@@ -59,6 +60,7 @@ class Parts:
     append: Callable[[Scope, Receive], Awaitable[Response]]
     checks: Checks
     hot: MutableMapping[str, ASGIApp]
+    at_hand: MutableMapping[bytes, Quick]
 
 
 class Gateway:
@@ -129,7 +131,14 @@ class Gateway:
     def parts(self) -> Parts:
         """What rooms that add routes to `app` may use."""
         return Parts(
-            self._auth, self._outlets, self._limiter, self.repair, self._web.append, self._health, self._web.hot
+            self._auth,
+            self._outlets,
+            self._limiter,
+            self.repair,
+            self._web.append,
+            self._health,
+            self._web.hot,
+            self._web.at_hand,
         )
 
     @property

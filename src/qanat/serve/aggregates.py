@@ -14,7 +14,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from qanat.errors import ConfigError
-from qanat.gateway.http.identity import identify
+from qanat.gateway.http.identity import identify, identify_at_once
 from qanat.model.cache import Cache
 from qanat.model.serve import Serve
 from qanat.model.streams import Stream
@@ -59,8 +59,9 @@ class Aggregates:
         self._queries = context.open_queries(context.log, context.archive, True)
         answers = Answers(self.measures, self.follower, self._queries, context.log, self._meter, context.clock)
         who = partial(identify, context.auth)
-        endpoint = AggregateEndpoint(answers, self._aside, endings or Unending(), who, self._meter)
-        mount_aggregates(app, context.hot, endpoint)
+        at_once = partial(identify_at_once, context.auth)
+        endpoint = AggregateEndpoint(answers, self._aside, endings or Unending(), who, at_once, self._meter)
+        mount_aggregates(app, context.hot, context.at_hand, endpoint)
 
     def start(self) -> None:
         """Begin to follow the log."""

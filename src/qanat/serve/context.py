@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope
 
 from qanat.gateway.auth import Authenticator
+from qanat.gateway.http.quick import Quick
 from qanat.gateway.limits import Limiter
 from qanat.gateway.outlets import Outlets
 from qanat.gateway.repair import Repair
@@ -78,7 +79,8 @@ def open_queries(log: Log, archive: Archive | None, whole: bool) -> Queries:  # 
 class ServeContext:
     """`clock` gives ms since 1970. `checks`: what `/healthz` reports, None where a part is well.
 
-    `open_queries`: what runs SQL. `hot`: beginning of a path -> what answers all requests below it, past FastAPI.
+    `open_queries`: what runs SQL. `hot`: beginning of a path -> what answers all requests below it, past FastAPI;
+    `at_hand`: what may have the answer to a plain GET at once.
     `also`: what other parts of the room mount after the rest.
     """
 
@@ -95,6 +97,7 @@ class ServeContext:
     open_queries: OpenQueries = open_queries
     settings: Api = field(default_factory=Api)
     hot: MutableMapping[str, ASGIApp] = field(default_factory=dict)
+    at_hand: MutableMapping[bytes, Quick] = field(default_factory=dict)
     also: Sequence[Mount] = ()
 
 

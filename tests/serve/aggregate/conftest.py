@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ class Server:
             checks=parts.checks,
             clock=self.clock.now_ms,
             hot=parts.hot,
+            at_hand=parts.at_hand,
             also=(self.aggregates.mount,),
         )
         mount(self.gateway.app, context)
@@ -131,10 +133,20 @@ class Server:
         append(self.log, rows, partition)
 
     def key(self, *scopes: str, name: str = "k") -> str:
+        """A key that counts from now on."""
         text = draw_key()
         ring = Keyring(self.folder / "keys.json", self.clock.now_ms)
         ring.add(Key(name, key_digest(text), scopes, NOW, None))
+        auth = self.gateway.parts.auth
+        self.wait(lambda: auth.demanded and auth.token(text) is not None)
         return text
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Until something has come about."""
+        ending = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < ending, "it did not come about"
+            time.sleep(0.01)
 
     def close(self) -> None:
         async def end() -> None:

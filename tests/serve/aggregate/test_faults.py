@@ -77,16 +77,16 @@ def test_a_fault_is_a_problem_and_the_connection_goes_on(
 def test_a_fault_behind_a_whole_answer_is_logged_and_harms_nobody(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(aggregate, "_answer", answer_and_break)
+
+    async def answer_and_break(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"done"})
+        raise KeyError("secret")
+
+    monkeypatch.setattr(aggregate.AggregateEndpoint, "__call__", lambda self, *arguments: answer_and_break(*arguments))
     with httpx.Client(base_url=f"http://127.0.0.1:{server.gateway.http_port}", timeout=20) as client:
         assert [client.get("/v1/aggregate").text for _ in range(3)] == ["done"] * 3
     assert len([one for one in caplog.records if one.levelno >= logging.ERROR]) >= 2
-
-
-async def answer_and_break(_: Scope, __: Any, send: Send, *___: Any, **____: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
-    await send({"type": "http.response.body", "body": b"done"})
-    raise KeyError("secret")
 
 
 def test_a_fault_in_the_middle_of_an_answer_ends_the_connection(

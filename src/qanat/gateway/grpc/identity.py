@@ -28,7 +28,7 @@ async def identify(auth: Authenticator, context: Context) -> User | None:
         case "basic":
             user = await auth.verify(*_basic(secret))
         case "bearer":
-            user = await auth.token(secret.strip())
+            user = auth.token(secret.strip())
         case "":
             user = _by_certificate(auth, context)
         case _:

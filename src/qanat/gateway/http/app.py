@@ -23,6 +23,7 @@ from qanat.gateway.answers import Answers
 from qanat.gateway.auth import Authenticator
 from qanat.gateway.http.identity import authenticate
 from qanat.gateway.http.problems import problem, problem_of, problem_of_fault
+from qanat.gateway.http.quick import Headers, Quick, QuickAnswer
 from qanat.gateway.http.rows import PREFIX, PROTOCOL, RowsContext, RowsEndpoint
 from qanat.gateway.http.sockets import ServeMqtt, SocketsContext, SocketsEndpoint
 from qanat.gateway.ingest import Ingest
@@ -62,12 +63,13 @@ class HttpContext:
 class HttpFront:
     """What the server calls for each request: the short way to the hot routes, and to `app` for all others.
 
-    Made in the event loop. `app` may be given more routes before the first request, and `hot` what answers all requests
-    whose path begins so, past FastAPI.
+    Made in the event loop. `app` may be given more routes before the first request, `hot` what answers all requests
+    whose path begins so, past FastAPI, and `at_hand` what may have an answer at once.
     """
 
     def __init__(self, context: HttpContext) -> None:
         self.hot: dict[str, ASGIApp] = {}
+        self.at_hand: dict[bytes, Quick] = {}
         answers = Answers(PROTOCOL, context.read_state)
         self._rows = RowsEndpoint(
             RowsContext(
@@ -128,6 +130,13 @@ class HttpFront:
                     await hot(scope, receive, send)
                     return
             await self.app(scope, receive, send)
+
+    def quick(self, target: bytes, headers: Headers, state: Mapping[str, Any]) -> QuickAnswer | None:
+        """See `Quick`."""
+        for beginning, find in self.at_hand.items():
+            if target.startswith(beginning):
+                return find(target, headers, state)
+        return None
 
     async def append(self, scope: Scope, receive: Receive) -> Response:
         """The answer to POST /streams/NAME, which is the path of `scope`."""

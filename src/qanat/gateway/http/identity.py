@@ -27,21 +27,33 @@ async def identify(auth: Authenticator, scope: Scope, headers: Mapping[bytes, by
 
     Raises `AuthError`.
     """
+    if auth.demanded and is_basic(headers):
+        name, password = _basic(headers[b"authorization"].decode("latin-1").partition(" ")[2])
+        return _known(await auth.verify(name, password))
+    return identify_at_once(auth, scope.get("state", {}), headers)
+
+
+def is_basic(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether there is a password to be checked, which takes time."""
+    return headers.get(b"authorization", b"").partition(b" ")[0].lower() == b"basic"
+
+
+def identify_at_once(auth: Authenticator, state: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> User | None:
+    """As `identify`, for everything but Basic credentials; `state` is that of the connection."""
     if not auth.demanded:
         return None
     header = headers.get(b"authorization", b"").decode("latin-1")
     if not header and b"x-api-key" in headers:
         header = f"Bearer {headers[b'x-api-key'].decode('latin-1')}"
     if not header:
-        return _certified(auth, scope)
+        return _certified(auth, state)
     scheme, _, value = header.partition(" ")
-    match scheme.lower():
-        case "basic":
-            user = await auth.verify(*_basic(value))
-        case "bearer":
-            user = await auth.token(value.strip())
-        case _:
-            raise AuthError(f"credentials of an unknown kind: {scheme}", hint="curl -u NAME:PASSWORD ...")
+    if scheme.lower() != "bearer":
+        raise AuthError(f"credentials of an unknown kind: {scheme}", hint="curl -u NAME:PASSWORD ...")
+    return _known(auth.token(value.strip()))
+
+
+def _known(user: User | None) -> User:
     if user is None:
         raise AuthError("unknown user or wrong password, or a token or key that does not count")
     return user
@@ -52,8 +64,8 @@ async def authenticate(auth: Authenticator, request: HTTPConnection) -> User | N
     return await identify(auth, request.scope, dict(request.scope["headers"]))
 
 
-def _certified(auth: Authenticator, scope: Scope) -> User | None:
-    certificate = scope.get("state", {}).get(CERTIFICATE)
+def _certified(auth: Authenticator, state: Mapping[str, Any]) -> User | None:
+    certificate = state.get(CERTIFICATE)
     user = None if certificate is None else auth.certificate(certificate)
     if user is None:
         unknown = "the client certificate belongs to no device that may come in"

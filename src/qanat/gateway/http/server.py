@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qanat.gateway.config import TlsFiles
 from qanat.gateway.http.identity import CERTIFICATE
 from qanat.gateway.http.problems import problem
+from qanat.gateway.http.quick import Headers, QuickAnswer, is_plain, written
 from qanat.gateway.tls import server_context
 
 #: A connection without a request is closed after so long (s): at its beginning, and between two requests.
@@ -24,10 +26,22 @@ _FIRST_REQUEST = 30.0
 _NEXT_REQUEST = 75
 
 
+class Front(Protocol):
+    """An ASGI application that may have an answer at once; see `quick`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or one WebSocket."""
+        ...
+
+    def quick(self, target: bytes, headers: Headers, state: Mapping[str, Any]) -> QuickAnswer | None:
+        """The answer to a plain GET, where it is at hand."""
+        ...
+
+
 class HttpServer:
     """One listener for one app. Raises `ConfigError` for TLS files that cannot be used."""
 
-    def __init__(self, app: ASGIApp, stop_timeout: float, max_message_bytes: int, tls: TlsFiles | None = None) -> None:
+    def __init__(self, app: Front, stop_timeout: float, max_message_bytes: int, tls: TlsFiles | None = None) -> None:
         context = None if tls is None else server_context(tls)
         config = uvicorn.Config(
             app,
@@ -63,9 +77,15 @@ class HttpServer:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with the client's certificate in the state of each request, and patience for the first one only."""
+    """uvicorn's, with the client's certificate in the state of each request, patience for the first one only, and
+    answers that are at hand given at once."""
 
     _waiting: asyncio.TimerHandle | None = None
+    _is_answered = False
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **more: Any) -> None:
+        super().__init__(config, *args, **more)
+        self._front: Front = config.app  # type: ignore[assignment]  # as HttpServer was given it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -77,7 +97,37 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
-        super().on_headers_complete()
+        self._is_answered = self._answer_quickly()
+        if not self._is_answered:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_answered:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._is_answered:
+            super().on_message_complete()
+
+    def _answer_quickly(self) -> bool:
+        """Only where no other answer of this connection is under way, and the client takes what it is given."""
+        parser, before = self.parser, self.cycle
+        if parser.get_method() != b"GET" or (before is not None and not before.response_complete):
+            return False
+        if not (parser.get_http_version() == "1.1" and parser.should_keep_alive() and is_plain(self.headers)):
+            return False
+        if self.flow.write_paused:
+            return False
+        try:
+            answer = self._front.quick(self.url, self.headers, self.app_state)
+        except Exception as error:  # noqa: BLE001 - the ordinary way meets it again, and answers with a problem
+            self.logger.warning("%r is answered the ordinary way: %r", self.url, error)
+            return False
+        if answer is None:
+            return False
+        self.transport.write(written(answer, self.server_state.default_headers))
+        self.on_response_complete()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()

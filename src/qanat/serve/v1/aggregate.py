@@ -7,7 +7,7 @@ answered is `qanat.serve.aggregate`; who may is `secure`.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,8 +15,10 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from qanat.errors import QanatError
+from qanat.errors import AuthError, QanatError
+from qanat.gateway.http.identity import is_basic
 from qanat.gateway.http.problems import RefusedError, problem_of, problem_of_fault
+from qanat.gateway.http.quick import Headers, Quick, QuickAnswer
 from qanat.observe.aggregates import Aggregates
 from qanat.secure.users import User, may_subscribe
 from qanat.serve.aggregate.question import Question, QuestionError, parse
@@ -29,6 +31,7 @@ _MOST_TEXTS = 20_000
 _TAG = 18
 
 Identify = Callable[[Scope, dict[bytes, bytes]], Awaitable[User | None]]
+IdentifyAtOnce = Callable[[Mapping[str, Any], dict[bytes, bytes]], User | None]
 Make = Callable[[], Awaitable[bytes]]
 
 
@@ -62,7 +65,12 @@ class _Asked:
     ttl_ms: int
 
 
-def mount_aggregates(app: FastAPI, hot: MutableMapping[str, ASGIApp], endpoint: AggregateEndpoint) -> None:
+def mount_aggregates(
+    app: FastAPI,
+    hot: MutableMapping[str, ASGIApp],
+    at_hand: MutableMapping[bytes, Quick],
+    endpoint: AggregateEndpoint,
+) -> None:
     """Add the routes. Requests of pages from other origins, and for other methods, take the way of all other routes."""
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,6 +83,7 @@ def mount_aggregates(app: FastAPI, hot: MutableMapping[str, ASGIApp], endpoint: 
     for path in (PATH, PATH + "/{name}"):
         app.add_api_route(path, answer, methods=["GET"], tags=["aggregates"], **_documented(path))
     hot[PATH] = front
+    at_hand[PATH.encode()] = endpoint.quick
 
 
 class _Through(Response):
@@ -93,10 +102,16 @@ class AggregateEndpoint:
     """An ASGI application for the paths below `PATH`."""
 
     def __init__(
-        self, answers: Answers, cached: Cached, watched: Watched, identify: Identify, meter: Aggregates
+        self,
+        answers: Answers,
+        cached: Cached,
+        watched: Watched,
+        identify: Identify,
+        identify_at_once: IdentifyAtOnce,
+        meter: Aggregates,
     ) -> None:
         self._answers, self._cached, self._watched = answers, cached, watched
-        self._identify, self._meter = identify, meter
+        self._identify, self._identify_at_once, self._meter = identify, identify_at_once, meter
         self._asked: dict[tuple[str, bytes], _Asked] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,8 +127,29 @@ class AggregateEndpoint:
         except Exception as error:  # answered here, and raised so that the server writes it to its log
             await problem_of_fault(error)(scope, receive, send)
             raise
-        await _answer(scope, headers, send, found, began, hit=hit)
+        answer = _answer(headers, found, began, hit=hit)
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
         (self._meter.hit if hit else self._meter.miss)(time.perf_counter() - began)
+
+    def quick(self, target: bytes, sent: Headers, state: Mapping[str, Any]) -> QuickAnswer | None:
+        """A kept answer to a question in words that came before; see `Quick`."""
+        began = time.perf_counter()
+        path, _, query = target.partition(b"?")
+        asked = self._asked.get((path.decode("latin-1"), query))
+        headers = dict(sent)
+        if asked is None or b"%" in path or b"origin" in headers or is_basic(headers):
+            return None
+        try:
+            user = self._identify_at_once(state, headers)
+        except AuthError:  # the ordinary way says so
+            return None
+        found = self._cached.peek(asked.key) if may_subscribe(user, asked.stream) else None
+        if found is None:
+            return None
+        answer = _answer(headers, found, began, hit=True)
+        self._meter.hit(time.perf_counter() - began)
+        return answer
 
     async def _find(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bool]:
         """The answer with its tag before it, and whether nothing had to be computed for it."""
@@ -160,9 +196,7 @@ def _refusal(error: QanatError) -> QanatError:
     return RefusedError(400, error.message, hint=error.hint) if isinstance(error, QuestionError) else error
 
 
-async def _answer(
-    scope: Scope, headers: dict[bytes, bytes], send: Send, found: bytes, began: float, *, hit: bool
-) -> None:
+def _answer(headers: Mapping[bytes, bytes], found: bytes, began: float, *, hit: bool) -> QuickAnswer:
     tag = b'"' + found[:_TAG] + b'"'
     sent = [
         (b"content-type", b"application/json"),
@@ -179,8 +213,7 @@ async def _answer(
         sent.append((b"content-length", str(len(body)).encode()))
     took = (time.perf_counter() - began) * 1000
     sent.append((b"server-timing", b"total;dur=%.3f" % took))
-    await send({"type": "http.response.start", "status": status, "headers": sent})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    return QuickAnswer(status, sent, body)
 
 
 _PARAMETERS = {
