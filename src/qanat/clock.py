@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 #: A watermark before anything was seen.
@@ -23,7 +24,12 @@ def now_ms() -> int:
 def instant_text(milliseconds: int) -> str:
     """Milliseconds since the epoch as `2026-11-21T10:00:00.000Z`."""
     seconds, rest = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:03d}Z"
+    return f"{_second_text(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(1024)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 class Clock(Protocol):

@@ -79,7 +79,8 @@ class Caches:
         self.breaker = gauge("breaker_state", "0 closed, 1 half-open, 2 open")
         self.dropped = counter("invalidated", "Tags invalidated", "driver")
         self.owed = gauge("owed", "Tags still to be invalidated")
-        self._made = counter("made", "Answers made", "outcome")
+        made = counter("made", "Answers made", "outcome")
+        self._made = {ok: made.labels("ok" if ok else "error") for ok in (True, False)}
         self._shared = counter("shared", "Answers that waited for one that was being made")
 
     def meter(self, driver: str) -> CacheMeter:
@@ -88,7 +89,7 @@ class Caches:
 
     def made(self, ok: bool) -> None:
         """An answer was made, or could not be."""
-        self._made.labels("ok" if ok else "error").inc()
+        self._made[ok].inc()
 
     def shared(self) -> None:
         """Somebody waits for an answer that is on its way for another."""

@@ -83,7 +83,9 @@ class Server:
 
     def __init__(self, log: Log, folder: Path, *, live: bool = False, users: Any = (), **declared: Any) -> None:
         self.log, self.folder, self.clock, self.live = log, folder, Clockwork(), live
-        self.serve = Serve(aggregates=declared.pop("aggregates", {"readings": DECLARED}), recent=RecentRows())
+        self.serve = Serve(
+            aggregates=declared.pop("aggregates", {"readings": DECLARED}), recent=declared.pop("recent", RecentRows())
+        )
         self.cache = Cache(**declared)
         self.users = users
         self.metrics = Metrics()

@@ -42,6 +42,7 @@ def answering(server: Server, patch: pytest.MonkeyPatch) -> None:
 
 def refusing(server: Server, patch: pytest.MonkeyPatch) -> None:
     """Where nothing of the endpoint was reached yet."""
+    patch.setitem(server.gateway.parts.at_hand, b"/v1/aggregate", broken)
     patch.setattr(aggregate.AggregateEndpoint, "__call__", broken)
 
 
@@ -74,6 +75,12 @@ def test_a_fault_is_a_problem_and_the_connection_goes_on(
     assert len([one for one in caplog.records if one.levelno >= logging.ERROR]) == 3, caplog.text
 
 
+def instead(server: Server, patch: pytest.MonkeyPatch, app: Any) -> None:
+    """Something else answers, in the ordinary way."""
+    patch.delitem(server.gateway.parts.at_hand, b"/v1/aggregate")
+    patch.setattr(aggregate.AggregateEndpoint, "__call__", lambda self, *arguments: app(*arguments))
+
+
 def test_a_fault_behind_a_whole_answer_is_logged_and_harms_nobody(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -83,7 +90,7 @@ def test_a_fault_behind_a_whole_answer_is_logged_and_harms_nobody(
         await send({"type": "http.response.body", "body": b"done"})
         raise KeyError("secret")
 
-    monkeypatch.setattr(aggregate.AggregateEndpoint, "__call__", lambda self, *arguments: answer_and_break(*arguments))
+    instead(server, monkeypatch, answer_and_break)
     with httpx.Client(base_url=f"http://127.0.0.1:{server.gateway.http_port}", timeout=20) as client:
         assert [client.get("/v1/aggregate").text for _ in range(3)] == ["done"] * 3
     assert len([one for one in caplog.records if one.levelno >= logging.ERROR]) >= 2
@@ -99,7 +106,7 @@ def test_a_fault_in_the_middle_of_an_answer_ends_the_connection(
         await send({"type": "http.response.body", "body": b"do", "more_body": True})
         raise KeyError("secret")
 
-    monkeypatch.setattr(aggregate.AggregateEndpoint, "__call__", lambda self, *arguments: half(*arguments))
+    instead(server, monkeypatch, half)
     with pytest.raises(httpx.RemoteProtocolError):
         server.get()
     wait_until_written(caplog)

@@ -11,9 +11,12 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from tests.serve.aggregate.conftest import NOW, Server, Start
 
+from qanat.model.sections import Duration
+from qanat.model.serve import Aggregate, RecentRows
 from qanat.secure.keyring import Keyring
 from qanat.secure.passwords import Cost, hash_password
 from qanat.secure.users import User
+from qanat.serve.aggregate import service
 from qanat.serve.v1.aggregate import AggregateEndpoint
 
 PATH = "/v1/aggregate/readings"
@@ -68,7 +71,9 @@ def raw(server: Server) -> Iterator[Callable[[str, int], list[tuple[str, dict[st
 
 def test_it_is_the_same_answer(server: Server, ordinary: Callable[[], int]) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{server.gateway.http_port}", timeout=60) as client:
-        first, second = (client.get(f"{PATH}?site=north") for _ in range(2))
+        first = client.get(f"{PATH}?site=north", headers={"origin": "https://farm.example"})
+        assert ordinary() == 1
+        second = client.get(f"{PATH}?site=north")
         assert ordinary() == 1
         changing = ("cache-status", "server-timing", "date")
         assert [(k, v) for k, v in first.headers.items() if k not in changing] == [
@@ -79,6 +84,10 @@ def test_it_is_the_same_answer(server: Server, ordinary: Callable[[], int]) -> N
         known = {"if-none-match": first.headers["etag"]}
         same = client.get(f"{PATH}?site=north", headers=known)
         assert (same.status_code, same.content, ordinary()) == (304, b"", 1)
+        made = client.get(f"{PATH}?site=north&window=7min")
+        assert (made.headers["cache-status"], ordinary()) == ("qanat; fwd=miss", 1)
+        again = client.get(f"{PATH}?site=north&window=7min", headers={"origin": "https://farm.example"})
+        assert (again.headers["cache-status"], ordinary(), again.content) == ("qanat; hit", 2, made.content)
 
 
 def test_answers_keep_the_order_of_the_questions(
@@ -119,10 +128,39 @@ def test_what_is_no_plain_request_takes_the_ordinary_way(
     assert (status.split(" ", 1)[1], b'"groups"' in content, ordinary()) == ("200 OK", True, before + 1)
 
 
-def test_new_rows_and_new_questions_are_not_at_hand(server: Server, ordinary: Callable[[], int]) -> None:
-    for query in ("site=north", "site=north&window=7min", "site=north&window=8min"):
-        server.get(PATH, **dict(part.split("=") for part in query.split("&")))
-    assert ordinary() == 3
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"from": "-1d"}, 200),  # memory does not reach so far
+        ({"window": "1 s", "from": "-1d"}, 400),
+        ({"senser": "s1"}, 400),
+    ],
+)
+def test_what_takes_longer_or_is_refused_takes_the_ordinary_way(
+    start: Start, ordinary: Callable[[], int], asked: dict[str, str], status: int
+) -> None:
+    running = start(recent=RecentRows(horizon=Duration(3_600_000)))
+    assert [running.get(PATH, **asked).status_code for _ in range(2)] == [status] * 2
+    assert ordinary() == (1 if status == 200 else 2)
+
+
+def test_many_rows_are_looked_at_elsewhere(
+    server: Server, ordinary: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_INLINE_ROWS", 0)
+    assert server.get(PATH, site="north").json()["rows"] == 2
+    assert ordinary() == 1
+
+
+def test_a_stale_answer_is_given_while_a_new_one_is_made(start: Start, ordinary: Callable[[], int]) -> None:
+    short = Aggregate(stream="readings", value="v", dimensions=("site",), ttl=Duration(1000))
+    running = start(aggregates={"readings": short}, stale=Duration(60_000))
+    running.append([("north", 1, "s1", NOW - 2000, 20.0)])
+    running.catch_up()
+    first = running.get(PATH, site="north")
+    running.clock.now += 1001
+    second = running.get(PATH, site="north")
+    assert (second.content, ordinary()) == (first.content, 1)
 
 
 def test_a_key_that_ends_ends_at_once(server: Server, ordinary: Callable[[], int]) -> None:
@@ -132,7 +170,7 @@ def test_a_key_that_ends_ends_at_once(server: Server, ordinary: Callable[[], int
     for header in ({"authorization": f"Bearer {mine}"}, {"x-api-key": mine}):
         for _ in range(2):
             assert httpx.get(url, headers=header).status_code == 200
-    assert ordinary() == 2  # 401, and the first answer
+    assert ordinary() == 1  # 401
     assert httpx.get(url, headers={"x-api-key": others}).status_code == 403
     assert httpx.get(url, headers={"authorization": "Digest x"}).status_code == 401
     Keyring(server.folder / "keys.json", server.clock.now_ms).revoke(["k"])

@@ -25,7 +25,7 @@ MOST_WINDOWS = 10_000
 MOST_LINES = 50_000
 #: Up to so many rows are looked at in the event loop; it stands still for about a millisecond then.
 _INLINE_ROWS = 150_000
-#: Beyond it SQL is asked, which uses all cores and can be stopped. Percentiles have to sort.
+#: Beyond it SQL is asked, which uses all cores and can be stopped.
 _MOST_ROWS, _MOST_SORTED = 20_000_000, 2_000_000
 
 
@@ -72,30 +72,55 @@ class Answers:
     async def make(self, question: Question) -> bytes:
         """The entity tag in 18 hex digits, and the body."""
         began = time.perf_counter()
-        start, end = settle(question, self._clock())
-        span = Range(start, end, edges(question, start, end, MOST_WINDOWS))
-        tally = await self._from_memory(question, span)
+        span = self._settled(question)
+        tally = self._at_once(question, span)
         if tally is None:
-            tally = await asyncio.to_thread(self._by_sql, question, span)
-        body = render(question, tally, span.edges, start, end, MOST_LINES)
-        self._meter.made[tally.source](time.perf_counter() - began)
-        return entity_tag(question.key, start, end, tally.as_of).encode() + body
+            tally = await asyncio.to_thread(self._in_time, question, span)
+        return self._written(question, span, tally, began)
 
-    async def _from_memory(self, question: Question, span: Range) -> Tally | None:
+    def make_at_once(self, question: Question) -> bytes | None:
+        """The same where it takes about a millisecond at most, else None."""
+        began = time.perf_counter()
+        span = self._settled(question)
+        tally = self._at_once(question, span)
+        return None if tally is None else self._written(question, span, tally, began)
+
+    def _settled(self, question: Question) -> Range:
+        start, end = settle(question, self._clock())
+        return Range(start, end, edges(question, start, end, MOST_WINDOWS))
+
+    def _written(self, question: Question, span: Range, tally: Tally, began: float) -> bytes:
+        body = render(question, tally, span.edges, span.start, span.end, MOST_LINES)
+        self._meter.made[tally.source](time.perf_counter() - began)
+        return entity_tag(question.key, span.start, span.end, tally.as_of).encode() + body
+
+    def _at_once(self, question: Question, span: Range) -> Tally | None:
+        """From few rows in memory."""
         recent = self._kept.recent(question.measure)
         if recent is None or not recent.covers(span.start, span.end):
             return None
-        cost = recent.cost(question, span.start, span.end)
-        sorts = any(percent_of(name) is not None for name in question.functions)
-        if cost > (_MOST_SORTED if sorts else _MOST_ROWS):
+        few = _INLINE_ROWS // 8 if _sorts(question) else _INLINE_ROWS
+        if recent.cost(question, span.start, span.end) > few:
             return None
-        arguments = question, span.edges, span.start, span.end
-        if cost <= (_INLINE_ROWS // 8 if sorts else _INLINE_ROWS):
-            return recent.tally(*arguments)
-        return await asyncio.to_thread(recent.tally, *arguments)
+        return recent.tally(question, span.edges, span.start, span.end)
+
+    def _in_time(self, question: Question, span: Range) -> Tally:
+        """From many rows in memory, or by SQL."""
+        recent = self._kept.recent(question.measure)
+        tally = None
+        if recent is not None and recent.covers(span.start, span.end):
+            most = _MOST_SORTED if _sorts(question) else _MOST_ROWS
+            if recent.cost(question, span.start, span.end) <= most:
+                tally = recent.tally(question, span.edges, span.start, span.end)
+        return self._by_sql(question, span) if tally is None else tally
 
     def _by_sql(self, question: Question, span: Range) -> Tally:
         measure = self.measures[question.measure]
         ends = self._log.status()[measure.stream.name].ends  # before the query: it sees at least so much
         sql, parameters = query_of(question, measure, span.edges, span.start, span.end)
         return tally_of(question, self._rows.table(sql, parameters), span.edges, ends)
+
+
+def _sorts(question: Question) -> bool:
+    """Percentiles have to."""
+    return any(percent_of(name) is not None for name in question.functions)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from qanat.errors import AuthError, QanatError
+from qanat.errors import QanatError
 from qanat.gateway.http.identity import is_basic
 from qanat.gateway.http.problems import RefusedError, problem_of, problem_of_fault
 from qanat.gateway.http.quick import Headers, Quick, QuickAnswer
@@ -40,6 +41,12 @@ class Cached(Protocol):
 
     def peek(self, key: str) -> bytes | None:
         """The answer, where it is at hand."""
+        ...
+
+    def fetch_at_once(
+        self, key: str, make: Callable[[], bytes | None], *, tags: Sequence[str] = (), ttl_ms: int | None = None
+    ) -> bytes | None:
+        """The answer that `make` gives without waiting, where that will do."""
         ...
 
     async def fetch(self, key: str, make: Make, *, tags: Sequence[str] = (), ttl_ms: int | None = None) -> bytes:
@@ -133,30 +140,39 @@ class AggregateEndpoint:
         (self._meter.hit if hit else self._meter.miss)(time.perf_counter() - began)
 
     def quick(self, target: bytes, sent: Headers, state: Mapping[str, Any]) -> QuickAnswer | None:
-        """A kept answer to a question in words that came before; see `Quick`."""
+        """An answer that is kept, or made of few rows in memory; see `Quick`."""
         began = time.perf_counter()
-        path, _, query = target.partition(b"?")
-        asked = self._asked.get((path.decode("latin-1"), query))
         headers = dict(sent)
-        if asked is None or b"%" in path or b"origin" in headers or is_basic(headers):
+        path, _, query = target.partition(b"?")
+        if b"%" in path or b"origin" in headers or is_basic(headers):
             return None
         try:
             user = self._identify_at_once(state, headers)
-        except AuthError:  # the ordinary way says so
+            asked = self._meaning(path.decode("latin-1"), query)
+            if not may_subscribe(user, asked.stream):
+                return None
+            found, hit = self._cached.peek(asked.key), True
+            if found is None:
+                found, hit = self._made_at_once(asked), False
+        except QanatError:  # the ordinary way comes upon it again, and says so
             return None
-        found = self._cached.peek(asked.key) if may_subscribe(user, asked.stream) else None
         if found is None:
             return None
-        answer = _answer(headers, found, began, hit=True)
-        self._meter.hit(time.perf_counter() - began)
+        answer = _answer(headers, found, began, hit=hit)
+        (self._meter.hit if hit else self._meter.miss)(time.perf_counter() - began)
         return answer
+
+    def _made_at_once(self, asked: _Asked) -> bytes | None:
+        tags = self._watched.tags(asked.question)
+        make = partial(self._answers.make_at_once, asked.question)
+        return self._cached.fetch_at_once(asked.key, make, tags=tags, ttl_ms=asked.ttl_ms)
 
     async def _find(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bool]:
         """The answer with its tag before it, and whether nothing had to be computed for it."""
         if scope["method"] not in ("GET", "HEAD"):
             raise RefusedError(405, f"{scope['method']} {scope['path']}", hint="GET")
         user = await self._identify(scope, headers)
-        asked = self._asked.get((scope["path"], scope["query_string"])) or self._read(scope)
+        asked = self._meaning(scope["path"], scope["query_string"])
         if not may_subscribe(user, asked.stream):
             hint = f"qanat key add NAME --scope read:{asked.stream} makes a key that may"
             raise RefusedError(403, f"this user may not read {asked.stream}", hint=hint)
@@ -174,8 +190,10 @@ class AggregateEndpoint:
         found = await self._cached.fetch(asked.key, make, tags=tags, ttl_ms=asked.ttl_ms)
         return found, hit
 
-    def _read(self, scope: Scope) -> _Asked:
-        path, query = scope["path"], scope["query_string"]
+    def _meaning(self, path: str, query: bytes) -> _Asked:
+        return self._asked.get((path, query)) or self._read(path, query)
+
+    def _read(self, path: str, query: bytes) -> _Asked:
         measures = self._answers.measures
         name = path[len(PATH) :].strip("/") or next(iter(measures), "")
         if name not in measures or path[len(PATH) : len(PATH) + 1] not in ("", "/"):

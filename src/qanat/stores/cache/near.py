@@ -49,8 +49,17 @@ class Near:
         self._meter.hit(self._clock.seconds() - began)
         return entry.payload
 
+    def has(self, key: str) -> bool:
+        """Whether there is an answer that may be given, fresh or stale. Not counted."""
+        entry = self._valid(key)
+        return entry is not None and entry.usable(self._clock.now_ms())
+
     async def read(self, key: str, tags: Sequence[str]) -> Found:
         """See `Place`."""
+        return self.look(key, tags)
+
+    def look(self, key: str, tags: Sequence[str]) -> Found:
+        """As `read`, at once."""
         began, now = self._clock.seconds(), self._clock.now_ms()
         entry = self._valid(key)
         outcome = "miss"
@@ -62,6 +71,10 @@ class Near:
 
     async def store(self, key: str, entry: Entry, tags: Sequence[str]) -> None:
         """See `Place`."""
+        self.keep(key, entry, tags)
+
+    def keep(self, key: str, entry: Entry, tags: Sequence[str]) -> None:
+        """As `store`, at once."""
         began = self._clock.seconds()
         held = _Held(entry, tuple("t:" + tag for tag in tags))
         size = len(entry.payload) + 150 * len(tags)
