@@ -64,7 +64,7 @@ _HISTORY_S = 600
 _HISTORY_ROWS = 120_000
 
 NAMES = ("mix", "rate")
-RATES = (1000, 2000, 3000, 4000, 5000)
+RATES = (1000, 2000, 3000, 4000, 4500, 5000)
 #: Of `mix`: as the reference system was measured.
 RATE, CONNECTIONS, HITS = 350, 10, 0.7
 #: Figure, how it is called, and the wanted least or most.

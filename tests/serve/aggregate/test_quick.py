@@ -147,7 +147,7 @@ def test_what_takes_longer_or_is_refused_takes_the_ordinary_way(
 def test_many_rows_are_looked_at_elsewhere(
     server: Server, ordinary: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_INLINE_ROWS", 0)
+    monkeypatch.setattr(service, "_INLINE_ROWS", -1)
     assert server.get(PATH, site="north").json()["rows"] == 2
     assert ordinary() == 1
 
