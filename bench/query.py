@@ -75,7 +75,7 @@ def measure(shape: Shape, runs: int, say: Callable[[str], None]) -> Outcome:
         _fill(log, archiver, shape, say)
         _upkeep(archiver, log, say)
         _append(log, "live", shape, 0, shape.live)
-        found = list((folder / "lake").rglob("*.parquet"))
+        found = [path for path in (folder / "lake").rglob("*.parquet") if "_delta_log" not in path.parts]
         outcome = Outcome(shape, len(found), sum(path.stat().st_size for path in found))
         with Query.over(log, archive=DeltaArchive(tables, log)) as query:
             _ask(query, found, outcome, runs, say)
