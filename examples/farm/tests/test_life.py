@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import paho.mqtt.client as mqtt
 import pytest
 import yaml
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from qanat.cli.demo import running
 
 from .conftest import qanat, wait_for
+from .sensor import Sensor
 
 QUARTER = 900_000
 SITE = "site-09"
@@ -66,38 +64,6 @@ def office() -> Iterator[Office]:
     yield one
     one.shutdown()
     one.server_close()
-
-
-class Sensor:
-    """A client with a session of an hour; remembers what the broker says."""
-
-    def __init__(self, port: int, name: str, password: str) -> None:
-        self.entered: list[tuple[int, bool]] = []
-        self.codes: list[int] = []
-        self.gone: list[int] = []
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, f"client-{name}", protocol=mqtt.MQTTv5)
-        self.client.on_connect = lambda _c, _u, flags, reason, _p: self.entered.append(
-            (reason.value, flags.session_present)
-        )
-        self.client.on_publish = lambda _c, _u, _m, reason, _p: self.codes.append(reason.value)
-        self.client.on_disconnect = lambda _c, _u, _f, reason, _p: self.gone.append(reason.value)
-        self.client.username_pw_set(name, password)
-        lasting = Properties(PacketTypes.CONNECT)
-        lasting.SessionExpiryInterval = 3600
-        self.client.connect("127.0.0.1", port, clean_start=False, properties=lasting)
-        self.client.loop_start()
-        wait_for(lambda: self.entered, "an answer to CONNECT", 30)
-
-    def send(self, topic: str, **row: object) -> int:
-        """The broker's word on one message."""
-        known = len(self.codes)
-        self.client.publish(topic, json.dumps(row), 1)
-        wait_for(lambda: len(self.codes) > known, "an acknowledgement", 30)
-        return self.codes[-1]
-
-    def end(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 def comes(port: int, name: str, password: str) -> tuple[int, bool]:
