@@ -67,7 +67,7 @@ function form(station, streams, result, registered) {
   for (const one of [stream, site, kind]) one.addEventListener("input", suggest);
   suggest();
   return el("form", { class: "card", submit },
-    el("div", { class: "row" }, field("Site", site), field("Kind", kind), field("Stream", stream), field("Credential", credential)),
+    el("div", { class: "row top" }, field("Site", site), field("Kind", kind), field("Stream", stream), field("Credential", credential)),
     field("Names of the sensors", names, "one a line; meter-1..20 are twenty"),
     field("Topic", topic, "where they may publish; {id} stands for the name of each"),
     el("p", {}, button), said);
