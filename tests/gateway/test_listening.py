@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,11 +28,25 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def take_away(port: int) -> None:
     """What an error in accept does: the socket that listens there listens no longer."""
     for number in Path("/proc/self/fd").iterdir():
+        if not _is_socket(number):
+            continue
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(number.name))) as found:
             if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[1] == port:
                 found.shutdown(socket.SHUT_RDWR)
                 return
     raise AssertionError(f"nobody listens on {port}")
+
+
+async def take_away_unseen(port: int) -> None:
+    """In the event loop: whoever looks at listeners is due before the loop hears of it."""
+    take_away(port)
+    time.sleep(0.05)  # it is the loop that has to stand still
+
+
+def _is_socket(number: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return str(number.readlink()).startswith("socket:")
+    return False
 
 
 def rounds() -> Iterator[None]:
@@ -96,3 +111,31 @@ def test_a_port_that_somebody_else_has_taken_is_a_fault_until_it_is_free(
         if check() == "ok":
             break
     RawClient(port).sock.close()
+
+
+def test_what_others_open_meanwhile_stays_open(start: Callable[..., Any]) -> None:
+    """The number of a socket that was closed is given to the next one that is opened: it must be closed once only."""
+    running = start()
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+    ending = threading.Event()
+
+    def open_pairs() -> None:
+        while not ending.wait(0.0005) and len(pairs) < 4000:
+            pairs.append(socket.socketpair())
+
+    thread = threading.Thread(target=open_pairs)
+    thread.start()
+    for number in range(5):
+        running.run(take_away_unseen(running.mqtt))
+        for _ in rounds():
+            with contextlib.suppress(ConnectionRefusedError):
+                RawClient(running.mqtt, client_id=f"new{number}").sock.close()
+                break
+    ending.set()
+    thread.join()
+    for one, other in pairs:
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
+        one.close()
+        other.close()
+    assert len(pairs) > 50

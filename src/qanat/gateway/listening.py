@@ -24,8 +24,9 @@ _LOOK = 1.0
 _BACKOFF = Backoff(1.0, 60.0)
 _NO_LONGER = "does not accept connections any more"
 
-#: Accept connections on a bound socket.
-Open = Callable[[socket.socket], Awaitable[None]]
+#: Accept connections on a bound socket; what it gives ends that. Whoever accepts owns the socket, and closes it: closed
+#: from here, too, its number could be somebody else's by then.
+Open = Callable[[socket.socket], Awaitable[Callable[[], None]]]
 _logger = logging.getLogger(__name__)
 
 
@@ -37,6 +38,7 @@ class _Kept:
     port: int
     sock: socket.socket
     open: Open
+    close: Callable[[], None]
     fault: str | None = None
     failures: int = 0
     again_at: float = 0.0
@@ -51,9 +53,8 @@ class Keeper:
 
     async def open(self, listener: Listener, sock: socket.socket, opening: Open) -> None:
         """Open a listener, and keep it open from `start` on."""
-        kept = _Kept(listener, sock.getsockname()[1], sock, opening)
-        await opening(sock)
-        self._kept.append(kept)
+        port = sock.getsockname()[1]
+        self._kept.append(_Kept(listener, port, sock, opening, await opening(sock)))
 
     def start(self) -> None:
         """Begin to look."""
@@ -82,9 +83,9 @@ class Keeper:
             return
         name = kept.listener.protocol
         try:
-            kept.sock.close()
-            kept.sock = bind(kept.listener.host, kept.port, name)
-            await kept.open(kept.sock)
+            kept.close()
+            sock = bind(kept.listener.host, kept.port, name)
+            kept.sock, kept.close = sock, await kept.open(sock)
         except (ConfigError, OSError, RuntimeError) as error:  # told, and tried again
             kept.failures += 1
             kept.again_at = now + _BACKOFF.wait(kept.failures)

@@ -203,13 +203,14 @@ class Gateway:
         self._outlets.close()
         self._auth.close()
 
-    async def _open_http(self, sock: socket.socket) -> None:
+    async def _open_http(self, sock: socket.socket) -> Callable[[], None]:
         """A server of its own for each time that the listener is opened: connections of an older one stay with that."""
         config = self._config
         self._mqtt.prepare()
         server = HttpServer(self._web, config.stop_timeout_ms / 1000, config.max_body_bytes, config.http_tls)
         self._https.append(server)
         await server.start(sock)
+        return server.close
 
     def _open_mqtt(
         self, routes: Routes, readable: Mapping[str, Stream], metrics: Metrics, clock: Callable[[], int]

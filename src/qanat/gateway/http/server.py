@@ -69,6 +69,11 @@ class HttpServer:
             ready.cancel()
             await self._task
 
+    def close(self) -> None:
+        """Accept nothing more; connections stay."""
+        for server in self._server.servers:
+            server.close()
+
     async def stop(self) -> None:
         """Accept nothing more, answer what is under way, close."""
         self._server.should_exit = True

@@ -92,12 +92,13 @@ class MqttServer:
         context.ingest.after(self._write_due)
         context.auth.watch(self._on_rights)
 
-    async def start(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Accept connections on a bound socket, behind TLS where a context is given."""
+    async def start(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> Callable[[], None]:
+        """Accept connections on a bound socket, behind TLS where a context is given; what it gives ends that."""
         loop = asyncio.get_running_loop()
         self.prepare()
         server = await loop.create_server(lambda: Link(self), sock=sock, backlog=_BACKLOG, ssl=tls)
         self._servers.append(server)
+        return server.close
 
     def prepare(self) -> None:
         """Read which sessions there are, and begin to look at deadlines. Also without a listener, for WebSockets."""
