@@ -46,7 +46,9 @@ def publish(port: int, topic: str, payload: bytes, version: int = 5, **more: Any
     client.connect("127.0.0.1", port)
     client.loop_start()
     try:
-        client.publish(topic, payload, qos=1, properties=properties).wait_for_publish(20)
+        message = client.publish(topic, payload, qos=1, properties=properties)
+        message.wait_for_publish(20)
+        assert message.is_published()
     finally:
         client.disconnect()
         client.loop_stop()
