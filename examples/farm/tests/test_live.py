@@ -73,9 +73,7 @@ def test_a_sensor_comes_sends_and_goes(project, tmp_path):
         secret = json.loads(qanat("device", "add", *like, *may, "--json", *where))["secret"]
 
         streams = f"http://127.0.0.1:{server.http_port}/v1/streams"
-        wait_for(
-            lambda: httpx.get(streams).status_code == 401, "credentials are demanded, from the first device on", 30
-        )
+        wait_for(lambda: httpx.get(streams).status_code == 401, "credentials are demanded", 30)
         stranger = Sensor(server.mqtt_port, "f2-00017", "guessed")
         assert stranger.entered[0][0] != 0
         stranger.end()

@@ -145,8 +145,8 @@ class Ingest:
         return flush
 
     async def _flush(self, flush: Flush) -> None:
-        self._count_received(flush)
         try:
+            self._count_received(flush)
             batch = await self._admit(flush)
             future = await self._submit(Transaction(appends=batch.appends, state=batch.state))
             submitted = asyncio.get_running_loop().time()
