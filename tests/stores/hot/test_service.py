@@ -366,7 +366,8 @@ def test_a_store_that_is_down_holds_up_nothing_but_retention(farm: Path) -> None
         until(lambda: httpx.get(f"{server.url}/healthz").status_code == 503, "it is told")
         assert "ClickHouse at 127.0.0.1:1" in httpx.get(f"{server.url}/healthz").json()["checks"]["store hot: readings"]
         post(server, row("a", 2))
-        assert 'qanat_pipeline_rows_in_total{pipeline="newest"} 2.0' in metrics(server)
+        taken = 'qanat_pipeline_rows_in_total{pipeline="newest"} 2.0'
+        until(lambda: taken in metrics(server), "the pipeline goes on")
     finally:
         assert server.stop()[0] == 0
     (farm / "qanat.yaml").write_text("")
