@@ -49,6 +49,14 @@ def _is_socket(number: Path) -> bool:
     return False
 
 
+def comes_in(port: int, name: str) -> None:
+    """A client does, as soon as somebody listens."""
+    for _ in rounds():
+        with contextlib.suppress(ConnectionRefusedError):
+            RawClient(port, client_id=name).sock.close()
+            return
+
+
 def rounds() -> Iterator[None]:
     """Until 20 s are over."""
     end = time.monotonic() + 20
@@ -64,10 +72,7 @@ def test_mqtt_comes_back(start: Callable[..., Any], times: int) -> None:
     older = RawClient(running.mqtt)
     for number in range(times):
         take_away(running.mqtt)
-        for _ in rounds():
-            with contextlib.suppress(ConnectionRefusedError):
-                RawClient(running.mqtt, client_id=f"new{number}").sock.close()
-                break
+        comes_in(running.mqtt, f"new{number}")
     older.send(b"\xc0\x00")  # PINGREQ
     assert older.sock.recv(2) == b"\xd0\x00"
     older.sock.close()
@@ -127,10 +132,7 @@ def test_what_others_open_meanwhile_stays_open(start: Callable[..., Any]) -> Non
     thread.start()
     for number in range(5):
         running.run(take_away_unseen(running.mqtt))
-        for _ in rounds():
-            with contextlib.suppress(ConnectionRefusedError):
-                RawClient(running.mqtt, client_id=f"new{number}").sock.close()
-                break
+        comes_in(running.mqtt, f"new{number}")
     ending.set()
     thread.join()
     for one, other in pairs:

@@ -10,6 +10,7 @@ from pathlib import Path
 from qanat.clock import SYSTEM, Clock
 from qanat.errors import BackpressureError, ConfigError, LogError
 from qanat.log.base import Log, Transaction
+from qanat.log.declarations import declare_kept
 from qanat.model.sinks import Sink
 from qanat.model.streams import Stream, dead_letter_stream
 from qanat.notify.reader import check_columns
@@ -105,7 +106,7 @@ def open_sinks(
     _forget_others(log, sinks)
     if not sinks:
         return []
-    log.create(dead_letter_stream())
+    declare_kept(log, dead_letter_stream())
     senders = [open_sender(name, sink, streams, log, metrics, base) for name, sink in sinks.items()]
     for sender in senders:
         sender.open()

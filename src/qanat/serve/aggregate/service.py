@@ -96,23 +96,21 @@ class Answers:
 
     def _at_once(self, question: Question, span: Range) -> Tally | None:
         """From few rows in memory."""
-        recent = self._kept.recent(question.measure)
-        if recent is None or not recent.covers(span.start, span.end):
-            return None
-        few = _INLINE_ROWS // 8 if _sorts(question) else _INLINE_ROWS
-        if recent.cost(question, span.start, span.end) > few:
-            return None
-        return recent.tally(question, span.edges, span.start, span.end)
+        return self._from_memory(question, span, _INLINE_ROWS // 8 if _sorts(question) else _INLINE_ROWS)
 
     def _in_time(self, question: Question, span: Range) -> Tally:
         """From many rows in memory, or by SQL."""
-        recent = self._kept.recent(question.measure)
-        tally = None
-        if recent is not None and recent.covers(span.start, span.end):
-            most = _MOST_SORTED if _sorts(question) else _MOST_ROWS
-            if recent.cost(question, span.start, span.end) <= most:
-                tally = recent.tally(question, span.edges, span.start, span.end)
+        tally = self._from_memory(question, span, _MOST_SORTED if _sorts(question) else _MOST_ROWS)
         return self._by_sql(question, span) if tally is None else tally
+
+    def _from_memory(self, question: Question, span: Range, most: int) -> Tally | None:
+        """Where the rows are all there, and not more than `most` have to be looked at."""
+        recent = self._kept.recent(question.measure)
+        if recent is None or not recent.covers(span.start, span.end):
+            return None
+        if recent.cost(question, span.start, span.end) > most:
+            return None
+        return recent.tally(question, span.edges, span.start, span.end)
 
     def _by_sql(self, question: Question, span: Range) -> Tally:
         measure = self.measures[question.measure]

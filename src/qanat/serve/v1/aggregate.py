@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qanat.errors import QanatError
 from qanat.gateway.http.identity import is_basic
-from qanat.gateway.http.problems import RefusedError, problem_of, problem_of_fault
+from qanat.gateway.http.problems import RefusedError, problem_of
 from qanat.gateway.http.quick import Headers, Quick, QuickAnswer
 from qanat.observe.aggregates import Aggregates
 from qanat.secure.users import User, may_subscribe
@@ -131,9 +131,6 @@ class AggregateEndpoint:
             await problem_of(_refusal(error))(scope, receive, send)
             self._meter.refused(time.perf_counter() - began)
             return
-        except Exception as error:  # answered here, and raised so that the server writes it to its log
-            await problem_of_fault(error)(scope, receive, send)
-            raise
         answer = _answer(headers, found, began, hit=hit)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
